@@ -1,0 +1,156 @@
+"""The whole way of a batch, from captured events to a posted ledger, on one screen.
+
+    claim keys → intern names → price → post entries and roll-ups → close the batch
+
+`process_batch` is the only function that sees it all. It runs inside a transaction that
+somebody else commits; nothing is acknowledged before that.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from bursar.core.usage import UsageEvent
+from bursar.ingestion.ports import Pricer, Standing, UnitOfWork
+from bursar.ledger.posting import Correction, correct, entry_row, media_text, post
+from bursar.ledger.rows import FLAG_ERROR, FLAG_TIME_STAMPED, EntryRow
+
+
+class BatchResult(NamedTuple):
+    """What became of a batch, by position in it.
+
+    Attributes:
+        batch: Its number in commit order; None when it changed nothing.
+        recorded: How many events count now, duplicates included.
+        duplicates: Positions whose key and content were there already.
+        conflicts: Positions whose key was there with other content; nothing changed.
+        unpriced: How many of the fresh events have no price.
+    """
+
+    batch: int | None
+    recorded: int
+    duplicates: Sequence[int]
+    conflicts: Sequence[int]
+    unpriced: int
+
+
+async def process_batch(
+    unit: UnitOfWork, events: Sequence[UsageEvent], pricer: Pricer, *, now: int
+) -> BatchResult:
+    """Post `events` of one organisation: each key once, for ever.
+
+    Args:
+        unit: The organisation's share of an open transaction.
+        events: At most one slice (1,000); may hold duplicates of each other.
+        pricer: The organisation's prices.
+        now: Server time, microseconds UTC; stamps the batch, never an event.
+
+    Raises:
+        AmountOverflow: A sum would leave 64 bits. The caller rolls back and sends the
+            events one by one, so that only the one that cannot be counted is set aside.
+    """
+    claim = await unit.ledger.claim(events)
+    fresh = events if len(claim.fresh) == len(events) else [events[index] for index in claim.fresh]
+    batch = await unit.ledger.next_batch()
+    posting = None
+    unpriced = 0
+    if fresh:
+        refs = await unit.directory.resolve(fresh)
+        prices = list(map(pricer.price, fresh))
+        cards = await unit.directory.cards(prices)
+        posting = post(fresh, refs, prices, cards, batch)
+        await unit.ledger.append(posting, [event for event in fresh if event.prompt is not None])
+        unpriced = sum(price.cost_nusd is None for price in prices)
+    known = await _post_known(unit, events, claim.known, pricer, batch)
+    if fresh or known.revised:
+        hours = {*(posting.rollups.hours if posting else ()), *known.hours}
+        await unit.ledger.close_batch(
+            batch, at=now, hours=sorted(hours), events=len(fresh), entries=2 * known.revised
+        )
+    recorded = len(events) - len(known.conflicts)
+    changed = batch if fresh or known.revised else None
+    return BatchResult(changed, recorded, known.duplicates, known.conflicts, unpriced)
+
+
+class _Known(NamedTuple):
+    """What became of the events whose key was there already."""
+
+    duplicates: list[int]
+    conflicts: list[int]
+    revised: int
+    hours: set[int]
+
+
+async def _post_known(
+    unit: UnitOfWork, events: Sequence[UsageEvent], positions: Sequence[int], pricer: Pricer, batch: int
+) -> _Known:
+    """Sort known keys into duplicates, conflicts and revisions; post the revisions."""
+    known = _Known([], [], 0, set())
+    revised = 0
+    for index in positions:
+        event = events[index]
+        standing = await unit.ledger.standing(event.key)
+        if standing is None:
+            raise AssertionError("a known key must have an entry")
+        if event.revision > standing.revision:
+            known.hours.update(await _revise(unit, event, standing, pricer, batch))
+            revised += 1
+        elif event.revision < standing.revision or _same_content(event, standing):
+            known.duplicates.append(index)
+        else:
+            known.conflicts.append(index)
+    return known._replace(revised=revised)
+
+
+async def _revise(
+    unit: UnitOfWork, event: UsageEvent, standing: Standing, pricer: Pricer, batch: int
+) -> list[int]:
+    """Post a higher revision: the old effect reversed in full, the new one beside it."""
+    if event.time_stamped:
+        event = _at(event, standing.row.occurred_at)
+    price = pricer.price(event)
+    refs = (await unit.directory.resolve([event]))[0]
+    card = (await unit.directory.cards([price]))[0]
+    correction = Correction(
+        standing.row, entry_row(event, refs, price, card, batch), (standing.run, standing.parent_run),
+        (event.run, event.parent_run), standing.corrects,
+    )  # fmt: skip
+    rollups = correct([correction])
+    await unit.ledger.append_corrections(
+        [correction], rollups, batch=batch, revisions=[event.revision], reason="revision"
+    )
+    return rollups.hours
+
+
+def _at(event: UsageEvent, occurred_at: int) -> UsageEvent:
+    """Return `event` at the time that was stamped for its key the first time."""
+    return msgspec.structs.replace(event, occurred_at=occurred_at)
+
+
+def _same_content(event: UsageEvent, standing: Standing) -> bool:
+    """Whether a repeated key says the same: subject, counts, cost, status, caller's time."""
+    row: EntryRow = standing.row
+    return (
+        event.subject[:3] == standing.subject
+        and _counts(event) == row[12:18]
+        and media_text(event) == row.media
+        and event.reported_nusd == row.reported_nusd
+        and event.is_error == bool(row.flags & FLAG_ERROR)
+        and (
+            event.occurred_at == row.occurred_at
+            or (event.time_stamped and bool(row.flags & FLAG_TIME_STAMPED))
+        )
+    )
+
+
+def _counts(event: UsageEvent) -> tuple[int, ...]:
+    """Return the token counts in the row's order."""
+    return (
+        event.input_tokens,
+        event.output_tokens,
+        event.reasoning_tokens,
+        event.cache_read_tokens,
+        event.cache_write_5m_tokens,
+        event.cache_write_1h_tokens,
+    )

@@ -1,0 +1,1 @@
+"""SQLite, one file and one writer: the embedded profile's system of record."""

@@ -1,0 +1,180 @@
+"""The writing side of the SQLite file: one transaction at a time, durable before it returns.
+
+Work runs as coroutines that never suspend while SQLite is busy, so a transaction is not
+interleaved with another task; a lock keeps the next one waiting. A rollback also forgets
+what the organisation's caches learned inside it.
+"""
+
+import asyncio
+import sqlite3
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from bursar.core.audit import AuditEntry
+from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
+from bursar.core.ids import Org
+from bursar.storage.sqlite.connection import FileLock, open_reader, open_writer
+from bursar.storage.sqlite.directory import Canonicalise, DirectoryCache, SqliteDirectory
+from bursar.storage.sqlite.ledger import SqliteLedger
+from bursar.storage.sqlite.migrate import migrate
+
+Result = TypeVar("Result")
+
+DATABASE_NAME = "bursar.db"
+LOCK_NAME = "bursar.lock"
+CACHED_ORGS_MAX = 1_000
+
+_INSERT_AUDIT = """INSERT INTO audit (org, seq, at, actor, action, target, details)
+    VALUES (?1, coalesce((SELECT max(seq) FROM audit WHERE org = ?1), 0) + 1, ?2, ?3, ?4, ?5, ?6)"""
+_CONSTRAINT_DATATYPE = 3091
+"""SQLite's code for a value that a STRICT column refuses; the standard library has no name for it."""
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what SQLite says into our errors; anything else is a defect and passes through."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # The low byte is the primary code: IOERR has many extended forms (write, fsync, …).
+        if error.sqlite_errorcode & 0xFF in _FULL:
+            raise StorageFull(
+                f"the disk does not take writes ({error}); free space, nothing is lost"
+            ) from error
+        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise Unavailable("the database is busy; try again") from error
+        raise
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode == _CONSTRAINT_DATATYPE:
+            raise AmountOverflow("a total would leave 64 bits (9.2e9 US dollars)") from error
+        raise
+    except OverflowError as error:
+        raise AmountOverflow("a total would leave 64 bits (9.2e9 US dollars)") from error
+
+
+class SqliteUnit:
+    """`ingestion.ports.UnitOfWork`: one organisation within one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, org: Org, directory: SqliteDirectory) -> None:
+        self._connection = connection
+        self.org = org
+        self.directory = directory
+        self.ledger = SqliteLedger(connection, org)
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Append to the organisation's audit log."""
+        details = None if entry.details is None else msgspec.json.encode(entry.details).decode()
+        row = (self.org, entry.at, entry.actor, entry.action, entry.target, details)
+        self._connection.execute(_INSERT_AUDIT, row)
+
+
+class SqliteTransaction:
+    """`ingestion.ports.Transaction`, and the raw connection for this package's own use."""
+
+    def __init__(self, store: "SqliteStore", connection: sqlite3.Connection) -> None:
+        self._store = store
+        self.connection = connection
+        self.touched: set[Org] = set()
+
+    def unit(self, org: Org) -> SqliteUnit:
+        """Return the share of `org`."""
+        self.touched.add(org)
+        return SqliteUnit(self.connection, org, self._store.directory(self.connection, org))
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo the inside when it raises, caches included."""
+        self.connection.execute("SAVEPOINT part")
+        try:
+            with translated_errors():
+                yield
+        except BaseException:
+            self.connection.execute("ROLLBACK TO part")
+            self.connection.execute("RELEASE part")
+            self._store.forget(self.touched)
+            raise
+        self.connection.execute("RELEASE part")
+
+
+class SqliteStore:
+    """The open file: lock, writer, and the caches that go with them.
+
+    `clock` gives server time in microseconds UTC; `canonicalise` names a new model's
+    canonical provider and model.
+    """
+
+    def __init__(self, data_dir: Path, *, clock: Callable[[], int], canonicalise: Canonicalise) -> None:
+        self.path = data_dir / DATABASE_NAME
+        self._lock_file = FileLock(data_dir / LOCK_NAME)
+        self._clock = clock
+        self._canonicalise = canonicalise
+        self._turn = asyncio.Lock()
+        self._caches: OrderedDict[Org, DirectoryCache] = OrderedDict()
+        self._writer: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Take the data directory's lock, bring the schema up to date, open the writer.
+
+        Raises:
+            Unavailable: Another process writes this directory.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_file.acquire()
+        self._writer = open_writer(self.path)
+        migrate(self.path, self._writer)
+
+    def close(self) -> None:
+        """Checkpoint, close and give the lock back."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._lock_file.release()
+
+    def reader(self) -> sqlite3.Connection:
+        """Return a new read-only connection to the same file."""
+        return open_reader(self.path)
+
+    async def transact(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
+        """Run `work` and commit; on any error roll back and raise it, translated."""
+        async with self._turn:
+            connection = self._writer
+            if connection is None:
+                raise Unavailable("the database is closed")
+            transaction = SqliteTransaction(self, connection)
+            with translated_errors():
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    result = await work(transaction)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    self._undo(connection, transaction)
+                    raise
+            return result
+
+    def _undo(self, connection: sqlite3.Connection, transaction: SqliteTransaction) -> None:
+        """Roll back; a full disk may already have done so by itself."""
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        self.forget(transaction.touched)
+
+    def directory(self, connection: sqlite3.Connection, org: Org) -> SqliteDirectory:
+        """Return the directory of `org` with its cache, least recently used dropped first."""
+        cache = self._caches.get(org)
+        if cache is None:
+            cache = self._caches[org] = DirectoryCache()
+            if len(self._caches) > CACHED_ORGS_MAX:
+                self._caches.popitem(last=False)
+        else:
+            self._caches.move_to_end(org)
+        return SqliteDirectory(connection, org, cache, self._canonicalise, self._clock())
+
+    def forget(self, orgs: set[Org]) -> None:
+        """Drop cached names of `orgs`: some may have been made by what was undone."""
+        for org in orgs:
+            self._caches.pop(org, None)
