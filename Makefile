@@ -43,7 +43,7 @@ check: $(STAMP) ## The gate: lint, format, types, layers, sizes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest tests/repo
 
 format: $(STAMP) ## Put the code into its form
