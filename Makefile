@@ -65,7 +65,7 @@ lock: $(TOOLS_STAMP) ## Pin the dependencies anew (ARGS=--upgrade takes newer on
 
 clean: ## Remove environments and caches; data stays
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis dist
-	find src sdk tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(wildcard src sdk tests bench) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(TOOLS_STAMP):
 	@test -n "$(PYTHON)" || { echo "Bursar needs Python 3.11 or newer with venv: none found. Set PYTHON=." >&2; exit 1; }
@@ -76,7 +76,7 @@ $(TOOLS_STAMP):
 
 $(STAMP): $(TOOLS_STAMP) pyproject.toml sdk/pyproject.toml requirements.lock
 	@echo "Preparing .venv"
-	@test -x $(BIN)/python || $(UV) venv -q --python "$(PYTHON)" .venv
+	@test -x $(BIN)/python || $(UV) venv -q --clear --python "$(PYTHON)" .venv
 	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps -e . -e sdk
 	@touch $@
