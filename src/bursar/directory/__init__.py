@@ -1,0 +1,1 @@
+"""Organisations, projects, agents and runs: the names that usage is filed under."""

@@ -1,0 +1,158 @@
+"""API keys in SQLite: found by hash, changed only together with an audit entry."""
+
+import sqlite3
+
+import msgspec
+
+from bursar.core.audit import AuditEntry
+from bursar.core.errors import NotFound
+from bursar.core.ids import Org, text_from_id
+from bursar.identity.keys import ApiKey, Scope
+from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
+
+_COLUMNS = """org, api_key, id, name, prefix, scopes, project, agent, is_active, created_at, expires_at,
+    revoked_at, last_used_at, auth_failures_count, last_failed_at"""
+_FIND = f"""SELECT {_COLUMNS} FROM api_key
+    WHERE (org, api_key) = (SELECT org, api_key FROM api_key_hash WHERE hash = ?)"""
+_LIST = f"SELECT {_COLUMNS} FROM api_key WHERE org = ? ORDER BY api_key"
+_GET = f"SELECT {_COLUMNS} FROM api_key WHERE org = ? AND id = ?"
+_LAST = "SELECT coalesce(max(api_key), 0) FROM api_key WHERE org = ?"
+_INSERT = f"""INSERT INTO api_key (hash, {_COLUMNS})
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_HASH = "INSERT INTO api_key_hash (hash, org, api_key) VALUES (?, ?, ?)"
+_REVOKE = "UPDATE api_key SET is_active = 0, revoked_at = ? WHERE org = ? AND id = ? AND is_active = 1"
+_USED = """UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?)
+    WHERE org = ? AND api_key = ?"""
+_FAILED = """UPDATE api_key SET auth_failures_count = auth_failures_count + ?, last_failed_at = ?
+    WHERE org = ? AND api_key = ?"""
+
+
+class SqliteKeys:
+    """`identity.ports.KeyStore` over the one file."""
+
+    def __init__(self, store: SqliteStore, reader: sqlite3.Connection) -> None:
+        self._store = store
+        self._reader = reader
+
+    async def find(self, key_hash: bytes) -> ApiKey | None:
+        """Return the key with that hash."""
+        row = self._reader.execute(_FIND, (key_hash,)).fetchone()
+        return None if row is None else _key_from_row(row)
+
+    async def list(self, org: Org) -> list[ApiKey]:
+        """Return the organisation's keys, oldest first."""
+        return [_key_from_row(row) for row in self._reader.execute(_LIST, (org,))]
+
+    async def create(self, key: ApiKey, key_hash: bytes, *, actor: str) -> ApiKey:
+        """Store a new key."""
+
+        async def work(transaction: SqliteTransaction) -> ApiKey:
+            made = _insert(transaction.connection, key, key_hash)
+            await transaction.unit(key.org).record(_audit("key.create", made, actor, key.created_at))
+            return made
+
+        return await self._store.transact(work)
+
+    async def revoke(self, org: Org, key_id: bytes, *, at: int, actor: str) -> ApiKey:
+        """Make the key inactive; repeating it changes nothing."""
+
+        async def work(transaction: SqliteTransaction) -> ApiKey:
+            key = _get(transaction.connection, org, key_id)
+            if transaction.connection.execute(_REVOKE, (at, org, key_id)).rowcount:
+                await transaction.unit(org).record(_audit("key.revoke", key, actor, at))
+            return _get(transaction.connection, org, key_id)
+
+        return await self._store.transact(work)
+
+    async def rotate(
+        self, org: Org, key_id: bytes, successor: ApiKey, key_hash: bytes, *, actor: str
+    ) -> ApiKey:
+        """Revoke one key and store its successor, both or neither."""
+        at = successor.created_at
+
+        async def work(transaction: SqliteTransaction) -> ApiKey:
+            old = _get(transaction.connection, org, key_id)
+            if not transaction.connection.execute(_REVOKE, (at, org, key_id)).rowcount:
+                raise NotFound("that key is not active any more", field="key_id")
+            made = _insert(transaction.connection, successor, key_hash)
+            unit = transaction.unit(org)
+            await unit.record(_audit("key.revoke", old, actor, at))
+            await unit.record(_audit("key.create", made, actor, at))
+            return made
+
+        return await self._store.transact(work)
+
+    async def record_use(
+        self, used: dict[tuple[Org, int], int], failed: dict[tuple[Org, int], tuple[int, int]]
+    ) -> None:
+        """Write last uses and failed uses, gathered in memory, in one commit."""
+
+        async def work(transaction: SqliteTransaction) -> None:
+            transaction.connection.executemany(_USED, [(at, *key) for key, at in used.items()])
+            transaction.connection.executemany(
+                _FAILED, [(count, at, *key) for key, (count, at) in failed.items()]
+            )
+
+        await self._store.transact(work)
+
+
+def _get(connection: sqlite3.Connection, org: Org, key_id: bytes) -> ApiKey:
+    row = connection.execute(_GET, (org, key_id)).fetchone()
+    if row is None:
+        raise NotFound("no such key in this organisation", field="key_id")
+    return _key_from_row(row)
+
+
+def _insert(connection: sqlite3.Connection, key: ApiKey, key_hash: bytes) -> ApiKey:
+    made = msgspec.structs.replace(key, number=connection.execute(_LAST, (key.org,)).fetchone()[0] + 1)
+    scopes = ",".join(sorted(made.scopes))
+    connection.execute(
+        _INSERT,
+        (key_hash, made.org, made.number, made.id, made.name, made.prefix, scopes, made.project, made.agent,
+         int(made.is_active), made.created_at, made.expires_at, made.revoked_at, made.last_used_at,
+         made.auth_failures_count, made.last_failed_at),
+    )  # fmt: skip
+    connection.execute(_INSERT_HASH, (key_hash, made.org, made.number))
+    return made
+
+
+def _key_from_row(row: sqlite3.Row) -> ApiKey:
+    (
+        org,
+        number,
+        key_id,
+        name,
+        prefix,
+        scopes,
+        project,
+        agent,
+        active,
+        created,
+        expires,
+        revoked,
+        used,
+        fails,
+        failed,
+    ) = row
+    return ApiKey(
+        org=Org(org),
+        number=number,
+        id=key_id,
+        name=name,
+        prefix=prefix,
+        scopes=frozenset(Scope(scope) for scope in scopes.split(",")),
+        project=project,
+        agent=agent,
+        is_active=bool(active),
+        created_at=created,
+        expires_at=expires,
+        revoked_at=revoked,
+        last_used_at=used,
+        auth_failures_count=fails,
+        last_failed_at=failed,
+    )
+
+
+def _audit(action: str, key: ApiKey, actor: str, at: int) -> AuditEntry:
+    details = {"name": key.name, "prefix": key.prefix, "scopes": sorted(key.scopes)}
+    return AuditEntry(at=at, actor=actor, action=action, target=text_from_id("key", key.id), details=details)
