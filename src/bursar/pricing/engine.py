@@ -1,0 +1,165 @@
+"""Price an event: find its card, multiply counts by rates, decide which cost counts.
+
+    UsageEvent  →  PriceBook.price  →  Price  →  ledger.posting
+
+The first event of a (provider, model, tier) resolves its names and compiles its cards; each
+later one costs a dictionary look-up and a sum of integer products. Pure: no clock, no
+storage; the event's own time picks the card.
+
+Not here: aliases, lists and rules (`aliases`, `tariff`), storing overrides (`ports`).
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from bursar.core.money import NUSD_MAX
+from bursar.core.usage import Price, RateCard, ServiceTier, UsageEvent
+from bursar.pricing.aliases import CanonicalModel, canonical, resolve
+from bursar.pricing.basis import CostBasis, cost_nusd
+from bursar.pricing.cards import CompiledCard, context_of
+from bursar.pricing.course import Course, Identity, with_overrides
+from bursar.pricing.explanation import Explanation, explanation
+from bursar.pricing.listing import warm_up
+from bursar.pricing.overrides import OverrideBook, PriceOverride
+from bursar.pricing.tariff import tariff
+from bursar.pricing.timeline import UNKNOWN, Timeline
+from bursar.pricing.units import RATE_SCALE
+
+__all__ = ["CostBasis", "PriceBook", "PriceOverride", "canonical", "warm_up"]
+
+_STANDARD: Final = ServiceTier.STANDARD
+_COURSES_MAX: Final = 4_096
+"""Compiled models kept per tier and organisation, about 2 KiB each. When full, all are dropped:
+they come back at their next event, and no list of use has to be kept on the hot path."""
+
+_NAMES_MAX: Final = 16_384
+_CEILING: Final = RATE_SCALE - 1
+_TOO_MUCH: Final = NUSD_MAX * RATE_SCALE
+"""A sum above it used a unit without a price (`cards.NO_RATE`) or fits no ledger column."""
+
+
+class PriceBook:
+    """All prices of one organisation: the public list and what the organisation changed.
+
+    Immutable once built; a change of overrides makes a new book. Safe to share between
+    threads: the cache is a dictionary whose entries are only added or all dropped.
+    """
+
+    def __init__(self, overrides: Sequence[PriceOverride] = (), *, basis: CostBasis = CostBasis.AUTO) -> None:
+        """Take the overrides in any order; `basis` decides between reported and computed."""
+        self._overrides = OverrideBook(overrides)
+        self._basis = basis
+        self._report_needed = basis is CostBasis.REPORTED
+        self._standard: dict[tuple[str, str], Course] = {}
+        self._by_tier = {tier: self._standard if tier is _STANDARD else {} for tier in ServiceTier}
+
+    def price(self, event: UsageEvent) -> Price:
+        """Return what `event` costs, by its own time; never raises for an unknown model.
+
+        Computed cost is exact and rounded up once to the next nano-USD. It is None when the
+        model or tier has no price, when a used unit has none, or when it is above 9.2 × 10⁹ USD.
+        """
+        subject = event.subject
+        tier = event.service_tier
+        courses = self._standard if tier is _STANDARD else self._by_tier[tier]
+        course = courses.get((subject.provider, subject.model))
+        if course is None:
+            course = self._learn(subject.provider, subject.model, tier)
+        compiled = course.only
+        if compiled is None:
+            compiled = course.at(event.occurred_at)
+            if compiled is None:
+                return Price(None, None, cost_nusd(self._basis, event, None))
+        total = _exact_cost_e6(compiled, event)
+        computed = None if total > _TOO_MUCH else (total + _CEILING) // RATE_SCALE
+        if event.reported_nusd is None and not self._report_needed:
+            return Price(compiled.card, computed, computed)
+        return Price(compiled.card, computed, cost_nusd(self._basis, event, computed))
+
+    def explain(self, event: UsageEvent) -> Explanation:
+        """Return how `price` comes to its figure: card, unit × rate lines, and the decision."""
+        subject = event.subject
+        card = self.card_at(subject.provider, subject.model, event.occurred_at, event.service_tier)
+        model = canonical(subject.provider, subject.model)
+        return explanation(event, model, card, self.price(event), self._basis)
+
+    def card_at(self, provider: str, model: str, at: int, tier: ServiceTier = _STANDARD) -> RateCard | None:
+        """Return the card for usage at `at` (microseconds UTC), None if no price is known."""
+        course = self._by_tier[tier].get((provider, model)) or self._learn(provider, model, tier)
+        compiled = course.at(at)
+        return compiled.card if compiled else None
+
+    def _learn(self, provider: str, model: str, tier: ServiceTier) -> Course:
+        courses = self._by_tier[tier]
+        if len(courses) >= _COURSES_MAX:
+            courses.clear()
+        found = _canonical(provider, model)
+        identity = Identity(found.provider, found.model, tier)
+        names = _names(provider, model, found)
+        timeline = with_overrides(
+            identity, _list_prices(provider, model, tier), self._overrides.relevant(names, tier)
+        )
+        course = courses[provider, model] = Course(identity, timeline)
+        return course
+
+
+def _exact_cost_e6(compiled: CompiledCard, event: UsageEvent) -> int:
+    """Return the sum of count × rate in nano-USD × 10⁶, exact.
+
+    Written out rather than looped: this line-up runs for every event, and most events use
+    only the first few units.
+    """
+    _, rates, tiers = compiled
+    if tiers:
+        rates = compiled.rates_for(context_of(event))
+    (
+        per_input,
+        per_output,
+        per_reasoning,
+        per_read,
+        per_write_5m,
+        per_write_1h,
+        per_audio_in,
+        per_audio_out,
+        per_image_in,
+        per_image_out,
+        per_search,
+        per_request,
+    ) = rates
+    # A unit that is not used must not meet NO_RATE; 0 × NO_RATE is 0, so nothing need be asked.
+    return (
+        event.input_tokens * per_input
+        + event.output_tokens * per_output
+        + event.reasoning_tokens * per_reasoning
+        + event.cache_read_tokens * per_read
+        + event.cache_write_5m_tokens * per_write_5m
+        + event.cache_write_1h_tokens * per_write_1h
+        + event.input_audio_tokens * per_audio_in
+        + event.output_audio_tokens * per_audio_out
+        + event.input_image_tokens * per_image_in
+        + event.output_image_tokens * per_image_out
+        + event.web_searches * per_search
+        + per_request
+    )
+
+
+_canonical = lru_cache(maxsize=_NAMES_MAX)(canonical)
+
+
+@lru_cache(maxsize=_NAMES_MAX)
+def _list_prices(provider: str, model: str, tier: ServiceTier) -> Timeline:
+    """Return the public prices for names as sent; shared by the books of all organisations."""
+    found = resolve(provider, model)
+    if found is None:
+        return UNKNOWN
+    seller, listed = found
+    return tariff(listed, seller, tier)
+
+
+def _names(provider: str, model: str, found: CanonicalModel) -> frozenset[str]:
+    """Return every lower-case name an override's pattern may use for the model."""
+    sent = model.strip().lower()
+    return frozenset(
+        {sent, f"{provider.strip().lower()}/{sent}", found.model, f"{found.provider}/{found.model}"}
+    )
