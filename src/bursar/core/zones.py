@@ -27,8 +27,8 @@ from bursar.core.time import (
     micros_from_text,
 )
 
-DAYS_MAX = 4_000
-"""Most days `days_between` lists: above ten years, far below what would stall a request."""
+DAYS_MAX = 5_000
+"""Most days `days_between` lists: above thirteen years, far below what would stall a request."""
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - read as wall time of whatever zone is asked
 _EPOCH_ORDINAL = _EPOCH.toordinal()
