@@ -12,6 +12,7 @@ Not here: what counts as another version of the same model (`matching`), prices 
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from bursar.pricing.corrections import named
@@ -131,6 +132,9 @@ _ROUTES: Final = frozenset({"openrouter", "aws", "azure", "google", "together", 
 _ANY_SERVER: Final = "openai"
 """Clients of many providers call themselves OpenAI's, whose protocol they speak."""
 
+_NAMES_MAX: Final = 16_384
+"""Name pairs remembered in one process, about 200 bytes each."""
+
 _BEDROCK_ID: Final = re.compile(
     r"(?:(?:us|eu|apac|au|jp|in|ca|global|us-gov)\.)?"
     r"(?:anthropic|amazon|meta|mistral|cohere|ai21|deepseek|openai|qwen|nvidia|writer|moonshotai|zai|minimax)\."
@@ -171,6 +175,7 @@ def canonical(provider: str, model: str) -> CanonicalModel:
     return CanonicalModel(seller, listed.model, listed.provider, listed=True)
 
 
+@lru_cache(maxsize=_NAMES_MAX)
 def resolve(provider: str, model: str) -> tuple[str, Listed] | None:
     """Return who sells the model and its entry in the price list, None if nobody lists it."""
     for seller, name in _candidates(_provider_key(provider), _bare_path(model.strip().lower())):

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from bursar.core.usage import RateCard, RateLine, ServiceTier, UsageEvent
-from bursar.pricing.units import CONTEXT_UNITS, REQUEST, UNITS
+from bursar.pricing.units import REQUEST, UNITS
 
 NO_RATE: Final = 1 << 200
 """Stands for "this card has no price for the unit". Counts stay under 10¹² and rates under
@@ -82,8 +82,15 @@ def count_of(event: UsageEvent, unit: str) -> int:
 
 
 def context_of(event: UsageEvent) -> int:
-    """Return the tokens that fill the context and so decide its tier."""
-    return sum(count_of(event, unit) for unit in CONTEXT_UNITS)
+    """Return the tokens that fill the context and so decide its tier: all input, once each."""
+    return (
+        event.input_tokens
+        + event.cache_read_tokens
+        + event.cache_write_5m_tokens
+        + event.cache_write_1h_tokens
+        + event.input_audio_tokens
+        + event.input_image_tokens
+    )
 
 
 def _rates_at(card: RateCard, threshold: int) -> Rates:

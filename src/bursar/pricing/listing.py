@@ -139,13 +139,42 @@ def _entries() -> "Mapping[tuple[str, str], data.ModelInfo]":
     return {(provider.id, model.id): model for provider in _providers().values() for model in provider.models}
 
 
+class _Index(NamedTuple):
+    """One provider's models for look-up: by spelled-out name, and those with patterns."""
+
+    exact: "Mapping[str, tuple[int, data.ModelInfo]]"
+    loose: "tuple[tuple[int, data.ModelInfo], ...]"
+
+
+@lru_cache(maxsize=64)
+def _index(provider: str) -> _Index:
+    from bursar.pricing.matching import exact_names  # noqa: PLC0415 - loads the price data's types
+
+    exact: dict[str, tuple[int, data.ModelInfo]] = {}
+    loose: list[tuple[int, data.ModelInfo]] = []
+    for position, model in enumerate(_providers()[provider].models):
+        names = exact_names(model.match)
+        if names is None:
+            loose.append((position, model))
+        for name in names or ():
+            exact.setdefault(name, (position, model))
+    return _Index(exact, tuple(loose))
+
+
 def _match(provider: "data.Provider", name: str) -> Listed | None:
+    """Return the first model in the list's order that `name` means, with its date either way."""
     from bursar.pricing.matching import means  # noqa: PLC0415 - loads the price data's types
 
-    for candidate in (name, _dashed_date(name)):
-        for model in provider.models:
+    index = _index(provider.id)
+    for candidate in dict.fromkeys((name, _dashed_date(name))):
+        first = index.exact.get(candidate)
+        for position, model in index.loose:
+            if first is not None and position > first[0]:
+                break
             if means(model.match, candidate):
                 return _listed(provider, model)
+        if first is not None:
+            return _listed(provider, first[1])
     return None
 
 

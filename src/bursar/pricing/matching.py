@@ -26,7 +26,7 @@ _VERSION: Final = re.compile(
 )
 """What may follow a matched name: nothing but dates, stages and revisions of it."""
 
-_DATE_GOES_ON: Final = re.compile(r"(20\d{6}|20\d\d-\d\d-\d\d|\d{4})(?![0-9])")
+_DATE_GOES_ON: Final = re.compile(r"(20\d{6}|20\d\d-\d\d-\d\d|\d{4}|\d{3})(?![0-9])")
 _FINE_TUNE: Final = re.compile(r"(-?\d\d-\d\d|-?\d{3,4})?(:.*)?")
 _AZURE_FINE_TUNE: Final = ".ft-"
 _SEPARATORS: Final = "-@:._/"
@@ -50,6 +50,22 @@ def means(logic: data.MatchLogic, name: str) -> bool:
             return any(means(clause, name) for clause in any_of)
         case data.ClauseAnd(all_of):
             return all(means(clause, name) for clause in all_of)
+
+
+def exact_names(logic: data.MatchLogic) -> frozenset[str] | None:
+    """Return the names that `logic` spells out, None if it matches others, too."""
+    match logic:
+        case data.ClauseEquals(name):
+            return frozenset({name.lower()})
+        case data.ClauseOr(any_of):
+            found: set[str] = set()
+            for names in map(exact_names, any_of):
+                if names is None:
+                    return None
+                found |= names
+            return frozenset(found)
+        case _:
+            return None
 
 
 def _only_route(head: str) -> bool:

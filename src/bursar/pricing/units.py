@@ -34,13 +34,5 @@ UNITS: Final = (
 )
 """Every unit, in the order in which a rate card lists its lines."""
 
-CONTEXT_UNITS: Final = frozenset(
-    {INPUT, CACHE_READ, CACHE_WRITE_5M, CACHE_WRITE_1H, INPUT_AUDIO, INPUT_IMAGE}
-)
-"""What fills the context: the sum that decides the context tier."""
-
 RATE_SCALE: Final = 1_000_000
 """Rates are nano-USD for one unit × this."""
-
-RATE_E6_PER_USD_PER_MILLION: Final = 1_000_000_000
-"""1 USD per million units is 1,000 nano-USD a unit, so 10⁹ in a rate's scale."""
