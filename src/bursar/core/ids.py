@@ -19,8 +19,7 @@ Org = NewType("Org", int)
 """An organisation's small number: the first column of every key. Never shown outside."""
 
 _UUID_LENGTH = 36
-_HEX32 = re.compile(r"[0-9a-f]{32}")
-_PREFIX = re.compile(r"^[a-z]{2,8}_")
+_ID = re.compile(r"(?:[a-z]{2,8}_)?([0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 def new_id() -> bytes:
@@ -44,10 +43,10 @@ def id_from_text(text: str, *, field: str = "id") -> bytes:
     Raises:
         InvalidInput: `text` is none of the three.
     """
-    digits = _PREFIX.sub("", text.strip().lower(), count=1).replace("-", "")
-    if not _HEX32.fullmatch(digits):
+    match = _ID.fullmatch(text.strip().lower())
+    if match is None:
         raise InvalidInput(f"{field} must be an id such as agt_0192… or a UUID", field=field)
-    return bytes.fromhex(digits)
+    return bytes.fromhex(match[1].replace("-", ""))
 
 
 def key_from_text(text: str) -> bytes:

@@ -5,7 +5,7 @@ A *reported* cost is rounded half-even to nine decimals (clients compute in floa
 long tails are normal); a *computed* cost is rounded up once, in `pricing`.
 """
 
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 from bursar.core.errors import InvalidAmount
 
@@ -13,8 +13,11 @@ NUSD_PER_USD = 1_000_000_000
 NUSD_MAX = 2**63 - 1
 """The largest amount a ledger column holds: about 9.22 × 10⁹ USD."""
 
-_NANO = Decimal(1_000_000_000)
-_MAX_USD = Decimal(NUSD_MAX) / _NANO
+_STEP_USD = Decimal("1e-9")
+_MAX_USD = Decimal(NUSD_MAX).scaleb(-9)
+# The default context keeps 28 digits and would round a long amount before we do: "0.00000000050…01"
+# would become a tie. `quantize` rounds the operand itself, once; this only has to hold its result.
+_EXACT = Context(prec=100)
 _TEXT_LENGTH_MAX = 64
 
 
@@ -30,15 +33,15 @@ def nusd_from_decimal(amount_usd: Decimal) -> int:
         raise InvalidAmount("must not be negative")
     if amount_usd > _MAX_USD:
         raise InvalidAmount("must not be above 9.2e9 US dollars")
-    return int((amount_usd * _NANO).to_integral_value(ROUND_HALF_EVEN))
+    return int(amount_usd.quantize(_STEP_USD, ROUND_HALF_EVEN, _EXACT).scaleb(9, _EXACT))
 
 
 def nusd_from_text(text: str) -> int:
     """Return the amount in nano-USD that `text` says in US dollars, rounded half-even.
 
     Raises:
-        InvalidAmount: Not a decimal number of at most 64 characters, or refused by
-            `nusd_from_decimal`.
+        InvalidAmount: Not a decimal number of at most 64 ASCII characters, or refused
+            by `nusd_from_decimal`.
 
     Example:
         >>> nusd_from_text("0.015500000000000001")
@@ -47,19 +50,22 @@ def nusd_from_text(text: str) -> int:
     if len(text) > _TEXT_LENGTH_MAX:
         raise InvalidAmount(f"must have at most {_TEXT_LENGTH_MAX} characters")
     try:
-        return nusd_from_decimal(Decimal(text.strip()))
+        amount_usd = Decimal(text.strip())
     except InvalidOperation:
-        raise InvalidAmount('must be a decimal number, for example "0.0155"') from None
+        raise _not_a_number() from None
+    if "_" in text or not text.isascii():  # Python's spelling, nobody's money
+        raise _not_a_number()
+    return nusd_from_decimal(amount_usd)
 
 
 def nusd_from_exact(amount_usd: Decimal) -> int:
     """Return an exactly computed `amount_usd` in nano-USD, rounded up to the next one."""
-    return int((amount_usd * _NANO).to_integral_value(ROUND_CEILING))
+    return int(amount_usd.quantize(_STEP_USD, ROUND_CEILING, _EXACT).scaleb(9, _EXACT))
 
 
 def decimal_from_nusd(amount_nusd: int) -> Decimal:
     """Return US dollars with exactly nine decimals."""
-    return Decimal(amount_nusd).scaleb(-9)
+    return Decimal(amount_nusd).scaleb(-9, _EXACT)
 
 
 def text_from_nusd(amount_nusd: int) -> str:
@@ -73,3 +79,7 @@ def text_from_nusd(amount_nusd: int) -> str:
     whole, nanos = divmod(abs(amount_nusd), NUSD_PER_USD)
     decimals = f"{nanos:09d}".rstrip("0").ljust(2, "0")
     return f"{sign}{whole}.{decimals}"
+
+
+def _not_a_number() -> InvalidAmount:
+    return InvalidAmount('must be a decimal number, for example "0.0155"')
