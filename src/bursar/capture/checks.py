@@ -16,7 +16,7 @@ import msgspec
 from bursar.core.errors import InvalidAmount, InvalidInput
 from bursar.core.money import nusd_from_decimal, nusd_from_text
 from bursar.core.time import micros_from_text
-from bursar.core.usage import NO_TEXT, TOKENS_MAX
+from bursar.core.usage import NO_TEXT, TOKENS_MAX, Billing, ServiceTier
 
 NAME_LENGTH_MAX = 256
 """Characters of an agent, model, project or similar name."""
@@ -35,6 +35,34 @@ ATTRIBUTES_DEPTH_MAX = 32
 
 PROMPT_LENGTH_MAX = 2048
 """Characters of a prompt that are kept."""
+
+COUNT_FIELDS = (
+    "input_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "web_searches",
+)
+"""The counts of a `UsageEvent`, by their names there."""
+
+BILLINGS = {"metered": Billing.METERED, "subscription": Billing.SUBSCRIPTION}
+SERVICE_TIERS = {
+    "standard": ServiceTier.STANDARD,
+    "batch": ServiceTier.BATCH,
+    "flex": ServiceTier.FLEX,
+    "priority": ServiceTier.PRIORITY,
+}
+STATUSES = {"ok": False, "error": True}
+"""Texts of `status`, and whether each is an error."""
+
+ERROR_LENGTH_MAX = 1024
+"""Characters of an error text that are kept."""
 
 TRUNCATED = "_truncated"
 """The attribute that says others were dropped for their size."""

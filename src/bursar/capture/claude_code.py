@@ -38,13 +38,6 @@ _SYNTHETIC = "<synthetic>"
 _SEARCHES_IN_REVISION_MAX = 255
 _REVISION_TOKENS_SHIFT = 10
 
-_TIERS = {
-    "standard": ServiceTier.STANDARD,
-    "batch": ServiceTier.BATCH,
-    "flex": ServiceTier.FLEX,
-    "priority": ServiceTier.PRIORITY,
-}
-
 
 class ClaudeCodeOptions(NamedTuple):
     """How the events are to be named.
@@ -398,7 +391,7 @@ def _event(key: bytes, best: _Pending, options: ClaudeCodeOptions) -> UsageEvent
         reported_nusd=checks.cost_nusd(answer.cost, "costUSD"),
         is_error=bool(answer.is_api_error_message),
         billing=options.billing,
-        service_tier=_TIERS.get(usage.service_tier or "", ServiceTier.STANDARD),
+        service_tier=checks.SERVICE_TIERS.get(usage.service_tier or "", ServiceTier.STANDARD),
         run=session,
         session=session,
         attributes=_attributes(answer, usage),
@@ -425,6 +418,6 @@ def _attributes(answer: _Answer, usage: _Usage) -> dict[str, object] | None:
         "is_sidechain": answer.is_sidechain or None,
         "agent_id": answer.agent_id,
         # A tier we know is a column; only an unknown one has to be kept as text.
-        "service_tier": usage.service_tier if usage.service_tier not in _TIERS else None,
+        "service_tier": usage.service_tier if usage.service_tier not in checks.SERVICE_TIERS else None,
     }
     return checks.attributes({name: value for name, value in said.items() if value is not None}, "attributes")
