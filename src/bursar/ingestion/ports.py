@@ -157,3 +157,11 @@ class Pricer(Protocol):
     def price(self, event: UsageEvent) -> Price:
         """Return what `event` costs."""
         ...
+
+
+class PriceBooks(Protocol):
+    """The price books of all organisations, kept current by whoever changes prices."""
+
+    async def of(self, org: Org) -> Pricer:
+        """Return the prices of `org` as they are now."""
+        ...

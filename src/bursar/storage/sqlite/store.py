@@ -136,6 +136,13 @@ class SqliteStore:
             self._writer = None
         self._lock_file.release()
 
+    def answers(self) -> bool:
+        """Whether the file can be read at this moment."""
+        try:
+            return self._writer is not None and self._writer.execute("SELECT 1").fetchone() is not None
+        except sqlite3.Error:
+            return False
+
     def reader(self) -> sqlite3.Connection:
         """Return a new read-only connection to the same file."""
         return open_reader(self.path)

@@ -1,0 +1,1 @@
+"""Every HTTP route: `v1` is Bursar's own API, `dialects` translate other products' routes."""

@@ -1,0 +1,1 @@
+"""What every HTTP surface shares: principals, problem bodies, bounded bodies, the edge."""

@@ -1,0 +1,161 @@
+"""The one place that knows which implementation serves which port.
+
+    Settings → open_treasury → Treasury(app, …)
+
+`cli serve` runs the app behind a socket; the other commands call the same app in process.
+Nothing here decides anything about usage or money.
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+
+from bursar.core.ids import Org, new_id
+from bursar.core.time import system_clock
+from bursar.directory.organisations import Organisation
+from bursar.http.app import create_app
+from bursar.http.v1.hot_schema import HOT_PATHS
+from bursar.http.v1.ingest import BodyLimits, IngestEndpoint
+from bursar.http.v1.ingest_body import IngestDecoder
+from bursar.http.v1.keys import keys_router
+from bursar.http.v1.system import system_router
+from bursar.http.v1.track import TrackEndpoint
+from bursar.identity import keys
+from bursar.identity.keys import ApiKey, Scope
+from bursar.ingestion.books import Books
+from bursar.ingestion.intake import Intake
+from bursar.jobs.schedule import Job, Schedule
+from bursar.pricing.engine import CostBasis, PriceBook, canonical
+from bursar.settings import Settings
+from bursar.storage.sqlite.keys import SqliteKeys
+from bursar.storage.sqlite.organisations import SqliteOrganisations
+from bursar.storage.sqlite.store import SqliteStore
+from bursar.web.edge import Edge
+from bursar.web.guard import Guard
+from bursar.web.metrics import HttpMetrics, LedgerMetrics
+from bursar.web.principal import Authenticator
+
+OPERATOR_TOKEN_NAME = "operator.token"  # noqa: S105 - a file's name
+
+
+class Treasury:
+    """One process's open ledger, with the ASGI app over it."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], int] = system_clock) -> None:
+        """Open the data directory of `settings`.
+
+        Raises:
+            Unavailable: Another process has it open.
+        """
+        self.settings = settings
+        self.clock = clock
+        self.store = SqliteStore(settings.data_dir, clock=clock, canonicalise=_canonical_names)
+        self.store.open()
+        self._reader = self.store.reader()
+        self.operator_token = _operator_token(settings.data_dir)
+        self.organisations = SqliteOrganisations(self.store, self._reader)
+        self.keys = SqliteKeys(self.store, self._reader)
+        self.books = Books(self._load_book)
+        self.intake = Intake(self.store, self.books, clock, coalesce_events_max=settings.coalesce_events_max)
+        self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
+        self.registry = CollectorRegistry()
+        self.ledger_metrics = LedgerMetrics(self.registry)
+        self.schedule = Schedule([Job("key_usage", settings.key_usage_seconds, self.authenticator.flush)])
+        self.app = self._build_app()
+
+    async def start(self) -> None:
+        """Begin the jobs."""
+        self.schedule.start()
+
+    async def stop(self) -> None:
+        """End the jobs, write what they gathered, close the file."""
+        await self.schedule.stop()
+        self._reader.close()
+        self.store.close()
+
+    async def create_organisation(self, name: str, zone: str) -> Organisation:
+        """Make an organisation.
+
+        Raises:
+            Conflict: The name is taken.
+        """
+        made = Organisation(org=Org(0), id=new_id(), name=name, zone=zone, created_at=self.clock())
+        return await self.organisations.create(made, actor="operator")
+
+    async def create_key(
+        self, org: Org, name: str, scopes: frozenset[Scope], environment: str = "local"
+    ) -> str:
+        """Make a key and return its raw text, which is stored nowhere."""
+        raw = keys.generate(environment)
+        key = ApiKey(
+            org=org,
+            number=0,
+            id=new_id(),
+            name=name,
+            prefix=keys.shown_prefix(raw),
+            scopes=scopes,
+            created_at=self.clock(),
+        )
+        await self.keys.create(key, keys.hash_of(raw), actor="operator")
+        return raw
+
+    async def _load_book(self, org: Org) -> PriceBook:
+        organisation = next(one for one in await self.organisations.list() if one.org == org)
+        return PriceBook((), basis=CostBasis(organisation.cost_basis))
+
+    def _build_app(self) -> ASGIApp:
+        settings = self.settings
+        guard = Guard(self.authenticator)
+        limits = BodyLimits(wire_bytes_max=settings.wire_bytes_max, bytes_max=settings.body_bytes_max)
+        decoder = IngestDecoder(events_max=settings.batch_events_max)
+        ingest = IngestEndpoint(self.authenticator, limits, decoder, self.intake, self.clock)
+        track = TrackEndpoint(self.authenticator, limits, self.intake, self.clock)
+        routers = [
+            keys_router(guard, self.keys, self.authenticator, self.clock),
+            system_router(self._probe, self.registry, settings.metrics_token),
+        ]
+        app = create_app(routers, lifespan=self._lifespan, hot_paths=HOT_PATHS)
+        hot: dict[tuple[str, str], ASGIApp] = {
+            ("POST", "/v1/ingest"): ingest,
+            ("POST", "/v1/track"): track,
+        }
+        return Edge(app, hot, HttpMetrics(self.registry))
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    def _probe(self) -> dict[str, object]:
+        """Ask each component; what is not configured says so."""
+        return {
+            "database": "ok" if self.store.answers() else "unavailable",
+            "redis": "not_configured",
+            "kafka": "not_configured",
+        }
+
+
+def _canonical_names(provider: str, model: str) -> tuple[str, str]:
+    named = canonical(provider, model)
+    return (named.provider, named.model)
+
+
+def _operator_token(data_dir: Path) -> str:
+    """Return the operator's token, made on first use and readable by its owner only."""
+    path = data_dir / OPERATOR_TOKEN_NAME
+    if path.exists():
+        return path.read_text().strip()
+    token = f"op_{secrets.token_hex(32)}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token)
+    return token
