@@ -2,9 +2,12 @@ import json
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 from claude_logs import MODELS, Answer, Counts, DayModel, LogFolder, line_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bursar.capture.claude_code import (
     PENDING_MAX,
@@ -268,3 +271,16 @@ def test_logs_are_found_once_in_each_kind_of_root(tmp_path: Path) -> None:
 def test_the_usual_places_are_searched_unless_one_is_configured(tmp_path: Path) -> None:
     assert default_roots({}, tmp_path) == [tmp_path / ".claude", tmp_path / ".config" / "claude"]
     assert default_roots({"CLAUDE_CONFIG_DIR": "/a, /b"}, tmp_path) == [Path("/a"), Path("/b")]
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_damaged_log_never_stops_an_import(data: st.DataObject) -> None:
+    raw = bytearray("\n".join([said(Counts(5, 1)), said(Counts(5, 9), request_id="req_2")]).encode())
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    with NamedTemporaryFile(suffix=".jsonl") as file:
+        file.write(raw)
+        file.flush()
+        events, tally = imported(Path(file.name))
+    assert len(events) == tally.events <= 2 + tally.lines

@@ -56,6 +56,11 @@ class ClaudeCodeOptions(NamedTuple):
     user: str = NO_TEXT
     billing: Billing = Billing.METERED
 
+    @property
+    def settings(self) -> str:
+        """A text over all options, for `ImportCursor`: under other ones the files count as unread."""
+        return repr(tuple(self))
+
 
 class _CacheCreation(msgspec.Struct, gc=False):
     ephemeral_5m_input_tokens: int | None = None

@@ -75,6 +75,11 @@ class TableMapping(NamedTuple):
         key = [] if self.key_column is None else [self.key_column]
         return list(dict.fromkeys([*self.columns.values(), *key]))
 
+    @property
+    def settings(self) -> str:
+        """A text over the mapping, for `ImportCursor`: under another one the files count as unread."""
+        return self.identity.hex()
+
     def values_of(self, cell: Callable[[str], object]) -> dict[str, object]:
         """Return field → checked value of one row; `cell` gives a column's raw value.
 
