@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from bursar.core.errors import InvalidInput
 from bursar.pricing.corrections import named
 from bursar.pricing.listing import Listed, find
 
@@ -89,7 +90,6 @@ _PROVIDERS: Final = {
     "togetherai": "together",
     "vertex": "google",
     "vertex-ai": "google",
-    "vertex-ai-anthropic-models": "google",
     "vertexai": "google",
     "voyage": "voyageai",
     "voyageai": "voyageai",
@@ -169,8 +169,7 @@ def canonical(provider: str, model: str) -> CanonicalModel:
     """
     found = resolve(provider, model)
     if found is None:
-        sent = _provider_key(provider)
-        return CanonicalModel(_PROVIDERS.get(sent) or sent, model.strip().lower(), "", listed=False)
+        return CanonicalModel(provider_id(provider), model.strip().lower(), "", listed=False)
     seller, listed = found
     return CanonicalModel(seller, listed.model, listed.provider, listed=True)
 
@@ -183,6 +182,49 @@ def resolve(provider: str, model: str) -> tuple[str, Listed] | None:
         if listed is not None:
             return seller, listed
     return None
+
+
+def provider_id(provider: str) -> str:
+    """Return the price list's id for a provider's name, or the name in lower case.
+
+    Example:
+        >>> provider_id("gcp.vertex_ai"), provider_id("x_ai"), provider_id("Acme")
+        ('google', 'x-ai', 'acme')
+    """
+    key = _provider_key(provider)
+    return _PROVIDERS.get(key) or key
+
+
+def names_of(provider: str, model: str) -> frozenset[str]:
+    """Return every lower-case name by which an override may mean the model.
+
+    As sent and canonical, each with and without the provider in front.
+    """
+    found = canonical(provider, model)
+    sent = model.strip().lower()
+    bare = _without_prefix(found.provider, sent)
+    return frozenset(
+        {sent, f"{provider.strip().lower()}/{sent}", found.model, f"{found.provider}/{found.model}"}
+        | {bare, f"{found.provider}/{bare}"}
+    )
+
+
+def pattern_of(provider: str, model: str) -> str:
+    """Return the exact override pattern `provider/model` for names as a price file gives them.
+
+    Raises:
+        InvalidInput: The name holds a wildcard, so it would match others, too.
+    """
+    seller = provider_id(provider)
+    name = _without_prefix(seller, model.strip().lower())
+    if any(mark in name for mark in "*?["):
+        raise InvalidInput("a model name with *, ? or [ cannot be taken literally")
+    return f"{seller}/{name}" if seller else name
+
+
+def _without_prefix(seller: str, name: str) -> str:
+    head, slash, tail = name.partition("/")
+    return tail if slash and provider_id(head) == seller else name
 
 
 def _candidates(provider: str, name: str) -> Iterator[tuple[str, str]]:
@@ -210,7 +252,8 @@ def _sold_by(seller: str, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _provider_key(provider: str) -> str:
-    return re.sub(r"[\s._]+", "-", provider.strip().lower())
+    key = re.sub(r"[\s._]+", "-", provider.strip().lower())
+    return "vertex-ai" if key.startswith("vertex-ai-") else key
 
 
 def _bare_path(name: str) -> str:

@@ -15,12 +15,12 @@ from typing import Final
 
 from bursar.core.money import NUSD_MAX
 from bursar.core.usage import Price, RateCard, ServiceTier, UsageEvent
-from bursar.pricing.aliases import CanonicalModel, canonical, resolve
+from bursar.pricing.aliases import canonical, names_of, resolve
 from bursar.pricing.basis import CostBasis, cost_nusd
 from bursar.pricing.cards import CompiledCard, Rates, context_of
 from bursar.pricing.course import Course, Identity, with_overrides
 from bursar.pricing.explanation import Explanation, explanation
-from bursar.pricing.listing import warm_up
+from bursar.pricing.listing import Listed, warm_up
 from bursar.pricing.overrides import OverrideBook, PriceOverride
 from bursar.pricing.tariff import tariff
 from bursar.pricing.timeline import UNKNOWN, Timeline
@@ -94,16 +94,23 @@ class PriceBook:
         compiled = course.at(at)
         return compiled.card if compiled else None
 
+    def card_of(self, listed: Listed, at: int) -> RateCard | None:
+        """Return the standard card of a price list's entry at `at`, None if it has no price."""
+        identity = Identity(listed.provider, listed.model, _STANDARD)
+        names = {listed.model.lower(), f"{listed.provider}/{listed.model.lower()}"}
+        overrides = self._overrides.relevant(names, _STANDARD)
+        timeline = with_overrides(identity, tariff(listed, listed.provider, _STANDARD), overrides)
+        compiled = Course(identity, timeline).at(at)
+        return compiled.card if compiled else None
+
     def _learn(self, provider: str, model: str, tier: ServiceTier) -> Course:
         courses = self._by_tier[tier]
         if len(courses) >= _COURSES_MAX:
             courses.clear()
         found = canonical(provider, model)
         identity = Identity(found.provider, found.model, tier)
-        names = _names(provider, model, found)
-        timeline = with_overrides(
-            identity, _list_prices(provider, model, tier), self._overrides.relevant(names, tier)
-        )
+        overrides = self._overrides.relevant(names_of(provider, model), tier)
+        timeline = with_overrides(identity, _list_prices(provider, model, tier), overrides)
         course = courses[provider, model] = Course(identity, timeline)
         return course
 
@@ -155,11 +162,3 @@ def _list_prices(provider: str, model: str, tier: ServiceTier) -> Timeline:
         return UNKNOWN
     seller, listed = found
     return tariff(listed, seller, tier)
-
-
-def _names(provider: str, model: str, found: CanonicalModel) -> frozenset[str]:
-    """Return every lower-case name an override's pattern may use for the model."""
-    sent = model.strip().lower()
-    return frozenset(
-        {sent, f"{provider.strip().lower()}/{sent}", found.model, f"{found.provider}/{found.model}"}
-    )

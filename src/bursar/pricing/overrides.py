@@ -11,6 +11,7 @@ One override wins; they are never multiplied. Pure. Not here: storing them (`por
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Final
@@ -88,7 +89,7 @@ class PriceOverride(msgspec.Struct, frozen=True, kw_only=True):
             return None
         factor = HUNDRED_PERCENT_BP + self.percent_bp
         by_unit = {unit: _scaled(tiers, factor) for unit, tiers in listed.by_unit.items()}
-        percent = f"{'-' if self.percent_bp < 0 else '+'}{abs(self.percent_bp) / 100:g} %"
+        percent = f"{Decimal(self.percent_bp) / 100:+} %"
         return Prices(by_unit, f"{percent} for {self.pattern!r} on: {listed.origin}")
 
 

@@ -36,3 +36,6 @@ UNITS: Final = (
 
 RATE_SCALE: Final = 1_000_000
 """Rates are nano-USD for one unit × this."""
+
+RATE_E6_PER_USD_PER_MILLION: Final = 1_000_000_000
+"""1 USD per million units is 1,000 nano-USD a unit, so 10⁹ on a rate's scale."""
