@@ -156,6 +156,12 @@ def test_rows_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
     assert [problem.line for problem in tally.problems] == [3, 5, 7]
 
 
+def test_a_row_is_told_by_the_line_it_begins_on(tmp_path: Path) -> None:
+    content = b'when,in,out\n\n\xff\n"x\ny",1,2\n2025-06-01T12:00:00Z,one,2\n'
+    _, tally = read(table(tmp_path, content))
+    assert [problem.line for problem in tally.problems] == [3, 4, 6]
+
+
 def test_a_file_in_another_encoding_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="save it as UTF-8"):
         read(table(tmp_path, "when,in,out\n".encode("utf-16")))

@@ -134,7 +134,8 @@ class _CsvLines:
 
     def __init__(self, file: BinaryIO, meter: Meter) -> None:
         self._lines = read_lines(file, meter, ROW_BYTES_MAX)
-        self.number = 0
+        self.first = 0
+        """Number of the row's first line; set to 0 before each row is asked for."""
         self.faults: list[_Fault] = []
 
     def __iter__(self) -> Iterator[str]:
@@ -142,7 +143,6 @@ class _CsvLines:
 
     def __next__(self) -> str:
         for line in self._lines:
-            self.number = line.number
             if line.content is None:
                 self.faults.append(_Fault(line.number, "the line is too long"))
                 continue
@@ -152,9 +152,12 @@ class _CsvLines:
                     raise InvalidInput("the file is UTF-16; save it as UTF-8")
                 content = content.removeprefix(_BOM)
             try:
-                return content.decode() + "\n"
+                text = content.decode() + "\n"
             except UnicodeDecodeError:
                 self.faults.append(_Fault(line.number, "the line is not UTF-8"))
+                continue
+            self.first = self.first or line.number
+            return text
         raise StopIteration
 
 
@@ -164,11 +167,11 @@ def _csv_rows(file: BinaryIO, mapping: TableMapping, meter: Meter, path: str) ->
     delimiter, header = _header(header_line, mapping, path)
     reader = csv.reader(lines, delimiter=delimiter)
     while True:
-        first_line = lines.number + 1
+        lines.first = 0
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield _Fault(first_line, f"not readable as CSV: {error}")
+            yield _Fault(lines.first, f"not readable as CSV: {error}")
             continue
         yield from lines.faults
         lines.faults.clear()
@@ -177,11 +180,11 @@ def _csv_rows(file: BinaryIO, mapping: TableMapping, meter: Meter, path: str) ->
         if not any(cells):
             continue
         if len(cells) != len(header):
-            yield _Fault(first_line, f"the row has {len(cells)} cells, the header {len(header)}")
+            yield _Fault(lines.first, f"the row has {len(cells)} cells, the header {len(header)}")
             continue
         # Lengths in front keep ("ab", "c") and ("a", "bc") apart.
         content = "".join(f"{len(cell)}:{cell}" for cell in cells).encode()
-        yield Row(first_line, dict(zip(header, cells, strict=True)), content)
+        yield Row(lines.first, dict(zip(header, cells, strict=True)), content)
 
 
 def _header(line: str, mapping: TableMapping, path: str) -> tuple[str, list[str]]:
