@@ -124,6 +124,31 @@ def test_a_larger_copy_in_a_later_file_is_given_again_as_a_revision(tmp_path: Pa
     assert (tally.events, tally.revised, tally.tokens) == (1, 1, 905)
 
 
+def test_an_equal_copy_in_a_later_file_is_not_given_again(tmp_path: Path) -> None:
+    folder = LogFolder(tmp_path)
+    folder.write("p", "old.jsonl", [said(Counts(5, 900))])
+    folder.write("p", "resumed.jsonl", [said(Counts(5, 900))])
+    tally = Tally()
+    events = list(read_logs(find_logs([tmp_path], tally), ClaudeCodeOptions(), tally))
+    assert len(events) == 1
+    assert (tally.events, tally.revised, tally.repeated) == (1, 0, 1)
+
+
+def test_a_revision_keeps_the_time_of_the_first_line_in_an_older_file(tmp_path: Path) -> None:
+    folder = LogFolder(tmp_path)
+    folder.write("p", "old.jsonl", [said(Counts(5, 1))])
+    folder.write("p", "new.jsonl", [said(Counts(5, 900), seconds=3)])
+    tally = Tally()
+    first, second = read_logs(find_logs([tmp_path], tally), ClaudeCodeOptions(), tally)
+    assert first.occurred_at == second.occurred_at
+
+
+def test_a_split_of_cache_writes_counts_also_without_their_sum(tmp_path: Path) -> None:
+    line = said(Counts(5, 1, 600), write_1h=400).replace('"cache_creation_input_tokens": 600, ', "")
+    event = only(imported(write(tmp_path / "a.jsonl", line))[0])
+    assert (event.cache_write_5m_tokens, event.cache_write_1h_tokens) == (200, 400)
+
+
 def test_copies_give_the_same_event_in_whatever_order_they_are_met(tmp_path: Path) -> None:
     lines = [said(Counts(5, 1)), said(Counts(5, 900), seconds=3), said(Counts(5, 900), seconds=5)]
     forward = only(imported(write(tmp_path / "a.jsonl", *lines))[0])

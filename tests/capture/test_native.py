@@ -244,6 +244,10 @@ def test_a_cost_is_read_from_its_digits() -> None:
     assert one().reported_nusd is None
 
 
+def test_an_attribute_sent_as_one_wins_over_an_unknown_field() -> None:
+    assert one(team="field", attributes={"team": "attribute"}).attributes == {"team": "attribute"}
+
+
 def test_an_error_text_makes_an_error_unless_the_status_says_otherwise() -> None:
     assert one(error="x").is_error
     assert not one(error="x", status="ok").is_error
