@@ -27,13 +27,23 @@ def nusd_from_decimal(amount_usd: Decimal) -> int:
     Raises:
         InvalidAmount: Negative, not a number, infinite, or above 9.2 × 10⁹ USD.
     """
+    try:
+        nusd = int(amount_usd.quantize(_STEP_USD, ROUND_HALF_EVEN, _EXACT).scaleb(9, _EXACT))
+    except (InvalidOperation, ValueError, OverflowError):
+        raise _refusal(amount_usd) from None
+    # A tiny negative amount rounds to 0, so zero looks at the sign as well.
+    if not 0 < nusd <= NUSD_MAX and (nusd or amount_usd < 0):
+        raise _refusal(amount_usd)
+    return nusd
+
+
+def _refusal(amount_usd: Decimal) -> InvalidAmount:
+    """Return why an amount is no money."""
     if not amount_usd.is_finite():
-        raise InvalidAmount("must be a finite number of US dollars")
+        return InvalidAmount("must be a finite number of US dollars")
     if amount_usd < 0:
-        raise InvalidAmount("must not be negative")
-    if amount_usd > _MAX_USD:
-        raise InvalidAmount("must not be above 9.2e9 US dollars")
-    return int(amount_usd.quantize(_STEP_USD, ROUND_HALF_EVEN, _EXACT).scaleb(9, _EXACT))
+        return InvalidAmount("must not be negative")
+    return InvalidAmount("must not be above 9.2e9 US dollars")
 
 
 def nusd_from_text(text: str) -> int:

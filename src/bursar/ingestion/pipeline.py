@@ -13,7 +13,7 @@ import msgspec
 
 from bursar.core.usage import UsageEvent
 from bursar.ingestion.ports import Pricer, Standing, UnitOfWork
-from bursar.ledger.posting import Correction, correct, entry_row, media_text, post
+from bursar.ledger.posting import Correction, correct, media_text, post, revised_row
 from bursar.ledger.rows import FLAG_ERROR, FLAG_TIME_STAMPED, EntryRow
 
 
@@ -59,9 +59,9 @@ async def process_batch(
         refs = await unit.directory.resolve(fresh)
         prices = list(map(pricer.price, fresh))
         cards = await unit.directory.cards(prices)
-        posting = post(fresh, refs, prices, cards, batch)
+        posting = post(unit.org, batch, fresh, zip(refs, prices, cards, strict=True))
         await unit.ledger.append(posting, [event for event in fresh if event.prompt is not None])
-        unpriced = sum(price.cost_nusd is None for price in prices)
+        unpriced = len(posting.unpriced)
     known = await _post_known(unit, events, claim.known, pricer, batch)
     if fresh or known.revised:
         hours = {*(posting.rollups.hours if posting else ()), *known.hours}
@@ -113,9 +113,12 @@ async def _revise(
     refs = (await unit.directory.resolve([event]))[0]
     card = (await unit.directory.cards([price]))[0]
     correction = Correction(
-        standing.row, entry_row(event, refs, price, card, batch), (standing.run, standing.parent_run),
-        (event.run, event.parent_run), standing.corrects,
-    )  # fmt: skip
+        reversed_row=standing.row,
+        posted_row=revised_row(unit.org, batch, event, (refs, price, card)),
+        reversed_run=(standing.run, standing.parent_run),
+        posted_run=(event.run, event.parent_run),
+        corrects=standing.corrects,
+    )
     rollups = correct([correction])
     await unit.ledger.append_corrections(
         [correction], rollups, batch=batch, revisions=[event.revision], reason="revision"

@@ -118,31 +118,28 @@ class IngestDecoder:
         return Decoded(events, range(len(events)), [])
 
     def _event(self, item: IngestItem, principal: Principal, now: int) -> UsageEvent:
-        """Return the event of a well-typed item; names are checked when first seen."""
-        subject = self._subject(item, principal)
+        """Return the event of a well-typed item; names are checked when first seen.
+
+        Only what nearly every item has is passed at once: each keyword costs, item by item.
+        """
         at = micros_from_datetime(item.timestamp)
         key = item.idempotency_key
-        return UsageEvent(
+        event = UsageEvent(
             key=key_from_text(key) if key else new_id(),
             occurred_at=at,
-            subject=subject,
+            subject=self._subject(item, principal),
             source=Source.INGEST,
             input_tokens=item.input_tokens,
             output_tokens=item.output_tokens,
-            reasoning_tokens=item.reasoning_tokens,
-            cache_read_tokens=item.cache_read_tokens,
-            cache_write_5m_tokens=item.cache_write_5m_tokens,
-            cache_write_1h_tokens=item.cache_write_1h_tokens,
             duration_ms=item.duration_ms or 0,
             reported_nusd=nusd_from_decimal(item.cost),
             is_error=item.status == "error",
             run=item.run_id or "",
-            parent_run=item.parent_run_id or "",
-            session=item.session_id or "",
-            clock_suspect=at > now + CLOCK_AHEAD_MICROS or at < now - CLOCK_BEHIND_MICROS,
-            attributes={"partial": True} if item.partial else None,
-            prompt=checks.prompt(item.prompt, "prompt") if item.prompt else None,
         )
+        is_suspect = not now - CLOCK_BEHIND_MICROS <= at <= now + CLOCK_AHEAD_MICROS
+        if is_suspect or _has_extras(item):
+            return _with_extras(event, item, is_suspect=is_suspect)
+        return event
 
     def _subject(self, item: IngestItem, principal: Principal) -> Subject:
         """Return the subject, bound to what the key is bound to.
@@ -200,6 +197,35 @@ class IngestDecoder:
             return event
         merged = checks.attributes({**unknown, **(event.attributes or {})}, "attributes")
         return msgspec.structs.replace(event, attributes=merged)
+
+
+def _has_extras(item: IngestItem) -> bool:
+    """Whether the item has any of the fields that most items leave out."""
+    return bool(
+        item.cache_read_tokens
+        or item.cache_write_5m_tokens
+        or item.cache_write_1h_tokens
+        or item.reasoning_tokens
+        or item.prompt
+        or item.parent_run_id
+        or item.session_id
+        or item.partial
+    )
+
+
+def _with_extras(event: UsageEvent, item: IngestItem, *, is_suspect: bool) -> UsageEvent:
+    return msgspec.structs.replace(
+        event,
+        reasoning_tokens=item.reasoning_tokens,
+        cache_read_tokens=item.cache_read_tokens,
+        cache_write_5m_tokens=item.cache_write_5m_tokens,
+        cache_write_1h_tokens=item.cache_write_1h_tokens,
+        parent_run=item.parent_run_id or "",
+        session=item.session_id or "",
+        clock_suspect=is_suspect,
+        attributes={"partial": True} if item.partial else None,
+        prompt=checks.prompt(item.prompt, "prompt") if item.prompt else None,
+    )
 
 
 def bound(given: str, binding: str, field: str) -> str:

@@ -125,10 +125,9 @@ class SqliteLedger:
     async def append(self, posting: Posting, prompts: Sequence[UsageEvent]) -> None:
         """Write the event rows, what they add to roll-ups, and prompts sent on purpose."""
         org = self._org
-        rows = posting.rows
-        self._connection.executemany(_INSERT_EVENT, [(org, *row) for row in rows])
-        unpriced = [(org, row[4], row[0], row[1]) for row in rows if row.counts == COUNTS_NOTHING]
-        if unpriced:
+        self._connection.executemany(_INSERT_EVENT, posting.rows)
+        if posting.unpriced:
+            unpriced = [(org, *where) for where in posting.unpriced]
             self._connection.executemany(_INSERT_UNPRICED, unpriced)
         if prompts:
             texts = [(org, event.occurred_at, event.key, event.prompt) for event in prompts]

@@ -72,6 +72,7 @@ def conditions(connection: sqlite3.Connection, org: Org, filters: Mapping[Dim, s
     for dim, name in filters.items():
         if dim in {Dim.MODEL, Dim.PROVIDER}:
             continue
+        value: int | bytes | None
         if dim is Dim.RUN:
             value, within = _run(connection, org, name)
         else:

@@ -26,9 +26,9 @@ _ROLLUP_TABLES = {
     RollUp.USER: "rollup_user",
 }
 _COLUMNS = {dim: dim.value for dim in Dim} | {Dim.PROVIDER: "model"}
-_PIECES = """piece.value ->> 0 AS piece{keys}, {sums}
-    FROM json_each(:{pieces}) AS piece CROSS JOIN {table} AS r
-        ON r.org = :org AND r.{time} >= piece.value ->> 1 AND r.{time} < piece.value ->> 2{tests}
+_PIECES = """span.value ->> 0 AS piece{keys}, {sums}
+    FROM json_each(:{pieces}) AS span CROSS JOIN {table} AS r
+        ON r.org = :org AND r.{time} >= span.value ->> 1 AND r.{time} < span.value ->> 2{tests}
     GROUP BY piece{names}"""
 _ROLLUP_SUMS = ", ".join(f"SUM(r.{name}) AS {name}" for name in MEASURES)
 _TOTALS = ", ".join(f"SUM({name}) AS {name}" for name in MEASURES)

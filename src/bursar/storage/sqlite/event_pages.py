@@ -1,0 +1,243 @@
+"""Single events in SQLite: pages of them, newest first, and one with its history.
+
+There is no index of events by agent. An agent's (or a project's, or a model's) events are
+found by the roll-up: it says in which hours there are any, how many, and between which
+instants, so a page costs one seek an hour and a scan of just those instants.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from bursar.analytics.events import Event, EventHistory, EventPage, EventQuery, Place, Step
+from bursar.analytics.ports import EventReader
+from bursar.analytics.query import Dim, Span
+from bursar.core.ids import Org
+from bursar.core.time import MICROS_PER_HOUR
+from bursar.core.usage import RateCard, RateLine, ServiceTier
+from bursar.ledger.rows import ENTRY_COLUMNS, EntryRow
+from bursar.storage.sqlite.names import Conditions, Key, conditions, labels
+from bursar.storage.sqlite.readers import SqliteReaders
+
+_COLUMNS = ", ".join(f"r.{name}" for name in ENTRY_COLUMNS)
+_FIRST_KEY = b""
+_LABELS = (Dim.AGENT, Dim.MODEL, Dim.PROJECT, Dim.FEATURE, Dim.USER, Dim.RUN)
+_SPANS = {Dim.AGENT: "rollup_agent", Dim.PROJECT: "rollup_project", Dim.MODEL: "rollup_project"}
+"""Which roll-up leads to the events of a filter; the first that applies is the most selective."""
+
+# An event that was corrected stands where its last entry says; its own row is history.
+_EVENT_STANDS = "NOT EXISTS (SELECT 1 FROM entry AS c WHERE c.org = r.org AND c.key = r.key)"
+_ENTRY_STANDS = """r.sign = 1
+    AND NOT EXISTS (SELECT 1 FROM entry AS c WHERE c.org = r.org AND c.key = r.key AND c.seq > r.seq)"""
+_IN_RANGE = """SELECT {columns} FROM {table} AS r
+    WHERE r.org = :org AND r.occurred_at >= :starts_at AND r.occurred_at < :ends_at
+        AND (r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
+    ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
+_IN_SPANS = """SELECT {columns} FROM json_each(:spans) AS span CROSS JOIN {table} AS r
+        ON r.org = :org AND r.occurred_at >= span.value ->> 0 AND r.occurred_at < span.value ->> 1
+    WHERE (r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
+    ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
+_HOURS_BACK = """WITH RECURSIVE hours (hour) AS (
+        SELECT max(hour) FROM {table} WHERE org = :org AND hour < :ends_at
+        UNION ALL
+        SELECT (SELECT max(hour) FROM {table} WHERE org = :org AND hour < hours.hour)
+        FROM hours WHERE hours.hour >= :starts_at)
+    SELECT r.hour, r.first_at, r.last_at, r.requests
+    FROM hours CROSS JOIN {table} AS r ON r.org = :org AND r.hour = hours.hour{tests}"""
+
+_KEY = "SELECT occurred_at, revision FROM event_key WHERE org = ? AND key = ?"
+_EVENT = f"SELECT {_COLUMNS} FROM event AS r WHERE org = ? AND occurred_at = ? AND key = ?"
+_ENTRIES = (
+    f"SELECT seq, sign, revision, reason, {_COLUMNS} FROM entry AS r WHERE org = ? AND key = ? ORDER BY seq"
+)
+_CARD = """SELECT digest, provider, model, service_tier, lines, origin FROM rate_card
+    WHERE org = ? AND card = ?"""
+_PROMPT = "SELECT text FROM prompt WHERE org = ? AND occurred_at = ? AND key = ?"
+_decode_lines = msgspec.json.Decoder(tuple[RateLine, ...]).decode
+
+
+class SqliteEvents(EventReader):
+    """`analytics.ports.EventReader` on read-only connections."""
+
+    def __init__(self, readers: SqliteReaders) -> None:
+        self._readers = readers
+
+    async def page(self, query: EventQuery) -> EventPage:
+        """Return the newest events that pass."""
+        return await self._readers.run(partial(_page, query=query))
+
+    async def history(self, org: Org, key: bytes) -> EventHistory | None:
+        """Return one event and all that explains it."""
+        return await self._readers.run(partial(_history, org=org, key=key))
+
+
+class _Hour(NamedTuple):
+    """An hour with events that may pass: between which instants, and how many at most."""
+
+    hour: int
+    first_at: int
+    last_at: int
+    requests: int
+
+
+def _page(connection: sqlite3.Connection, query: EventQuery) -> EventPage:
+    tests = conditions(connection, query.org, query.filters)
+    if tests is None:
+        return EventPage([], has_more=False)
+    span = _bounds(query, tests.within)
+    leading = next((dim for dim in _SPANS if dim in query.filters), None)
+    if leading is None or tests.within is not None:
+        rows = _rows_in_range(connection, query, span, tests)
+    else:
+        rows = _rows_by_hours(connection, query, span, tests, _SPANS[leading])
+    has_more = len(rows) > query.limit
+    return EventPage(_events(connection, query.org, rows[: query.limit]), has_more)
+
+
+def _bounds(query: EventQuery, within: Span | None) -> Span:
+    """Return the span that holds all events which can pass."""
+    starts_at, ends_at = query.span
+    if query.before is not None:
+        ends_at = min(ends_at, query.before.occurred_at + 1)
+    if within is not None:
+        starts_at, ends_at = max(starts_at, within.starts_at), min(ends_at, within.ends_at)
+    return Span(starts_at, ends_at)
+
+
+def _rows_in_range(
+    connection: sqlite3.Connection, query: EventQuery, span: Span, tests: Conditions
+) -> list[EntryRow]:
+    """Return the page's rows and one more, walking back through all events of the span."""
+    bounds = {"starts_at": span.starts_at, "ends_at": span.ends_at}
+    return _standing(connection, _IN_RANGE, query, tests, bounds)
+
+
+def _rows_by_hours(
+    connection: sqlite3.Connection, query: EventQuery, span: Span, tests: Conditions, table: str
+) -> list[EntryRow]:
+    """Return the page's rows and one more, led by the hours in which the roll-up has any.
+
+    Filters that the roll-up lacks make its counts too high; then the next hours are read,
+    twice as many each time.
+    """
+    rows: list[EntryRow] = []
+    missing = query.limit + 1
+    hours = _hours_back(connection, query, span, tests, table)
+    while len(rows) <= query.limit:
+        spans = _take(hours, span, missing)
+        if not spans:
+            break
+        rows += _standing(connection, _IN_SPANS, query, tests, {"spans": json.dumps(spans)})
+        missing *= 2
+    return rows[: query.limit + 1]
+
+
+def _take(hours: Iterator[_Hour], span: Span, wanted: int) -> list[Span]:
+    """Return the spans of the next hours until they hold `wanted` events, or no more come."""
+    spans: list[Span] = []
+    found = 0
+    for hour in hours:
+        spans.append(Span(max(hour.first_at, span.starts_at), min(hour.last_at + 1, span.ends_at)))
+        # An hour that the page's bounds cut holds an unknown share of its events.
+        if span.starts_at <= hour.first_at and hour.last_at < span.ends_at - 1:
+            found += hour.requests
+        if found >= wanted:
+            break
+    return spans
+
+
+def _hours_back(
+    connection: sqlite3.Connection, query: EventQuery, span: Span, tests: Conditions, table: str
+) -> Iterator[_Hour]:
+    """Give the hours with events that may pass, the latest first, one line each."""
+    held = {"rollup_agent": {"agent", "model"}, "rollup_project": {"project", "model"}}[table]
+    usable = Conditions([test for test in tests.tests if test.column in held], None)
+    sql = _HOURS_BACK.format(table=table, tests=usable.sql("r"))
+    starts_at = span.starts_at - span.starts_at % MICROS_PER_HOUR
+    bounds = {"org": query.org, "starts_at": starts_at, "ends_at": span.ends_at, **usable.parameters}
+    known: _Hour | None = None
+    for hour, first_at, last_at, requests in connection.execute(sql, bounds):
+        if known is not None and known.hour == hour:
+            known = _Hour(
+                hour,
+                min(known.first_at, first_at),
+                max(known.last_at, last_at),
+                known.requests + requests,
+            )
+            continue
+        if known is not None:
+            yield known
+        known = _Hour(hour, first_at, last_at, requests)
+    if known is not None:
+        yield known
+
+
+def _standing(
+    connection: sqlite3.Connection,
+    template: str,
+    query: EventQuery,
+    tests: Conditions,
+    bounds: dict[str, int] | dict[str, str],
+) -> list[EntryRow]:
+    """Return events as they stand, newest first, from the event rows and from corrections."""
+    before = query.before or Place(query.span.ends_at, _FIRST_KEY)
+    parameters = {
+        "org": query.org,
+        "before_at": before.occurred_at,
+        "before_key": before.key,
+        "most": query.limit + 1,
+        **tests.parameters,
+        **bounds,
+    }
+    rows: list[EntryRow] = []
+    for table, stands in (("event", _EVENT_STANDS), ("entry", _ENTRY_STANDS)):
+        sql = template.format(columns=_COLUMNS, table=table, stands=stands, tests=tests.sql("r"))
+        rows += map(EntryRow._make, connection.execute(sql, parameters))
+    return sorted(rows, key=lambda row: (row.occurred_at, row.key), reverse=True)[: query.limit + 1]
+
+
+def _events(connection: sqlite3.Connection, org: Org, rows: list[EntryRow]) -> list[Event]:
+    """Return rows with their names and revisions."""
+    names = {dim: labels(connection, org, dim, [_number(row, dim) for row in rows]) for dim in _LABELS}
+    return [
+        Event(
+            row,
+            int(connection.execute(_KEY, (org, row.key)).fetchone()[1]),
+            {text: name for dim in _LABELS for text, name in names[dim][_number(row, dim)].items()},
+        )
+        for row in rows
+    ]
+
+
+def _number(row: EntryRow, dim: Dim) -> Key:
+    number: Key = getattr(row, dim.value)
+    return number
+
+
+def _history(connection: sqlite3.Connection, org: Org, key: bytes) -> EventHistory | None:
+    known = connection.execute(_KEY, (org, key)).fetchone()
+    if known is None:
+        return None
+    occurred_at = known[0]
+    first = connection.execute(_EVENT, (org, occurred_at, key)).fetchone()
+    steps = [] if first is None else [Step(None, 1, 0, "event", EntryRow._make(first))]
+    for seq, sign, revision, reason, *row in connection.execute(_ENTRIES, (org, key)):
+        steps.append(Step(seq, sign, revision, reason, EntryRow._make(row)))
+    if not steps:
+        return None
+    standing = next(step.row for step in reversed(steps) if step.sign == 1)
+    prompt = connection.execute(_PROMPT, (org, occurred_at, key)).fetchone()
+    event = _events(connection, org, [standing])[0]
+    return EventHistory(event, _card(connection, org, standing.card), steps, prompt[0] if prompt else None)
+
+
+def _card(connection: sqlite3.Connection, org: Org, card: int) -> RateCard | None:
+    row = connection.execute(_CARD, (org, card)).fetchone()
+    if row is None:
+        return None
+    digest, provider, model, tier, lines, origin = row
+    return RateCard(digest, provider, model, ServiceTier(tier), _decode_lines(lines), origin)
