@@ -15,7 +15,7 @@ def micros(text: str) -> int:
 
 @pytest.fixture(scope="session")
 def event() -> MakeEvent:
-    def make(model: str, provider: str = "", at: str = "2026-11-01T00:00:00", **fields: Any) -> UsageEvent:
+    def make(model: str, provider: str = "", at: str = "2026-11-01T00:00:00", **fields: Any) -> UsageEvent:  # noqa: ANN401 - a test's shorthand
         return UsageEvent(
             key=bytes(16),
             occurred_at=micros(at),

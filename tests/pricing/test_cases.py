@@ -1,6 +1,7 @@
 """The hand-worked prices of cases.toml."""
 
 import tomllib
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil, prod
 from pathlib import Path
@@ -8,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from bursar.core.usage import Billing, ServiceTier
+from bursar.core.usage import Billing, ServiceTier, UsageEvent
 from bursar.pricing.engine import PriceBook
+
+MakeEvent = Callable[..., UsageEvent]
 
 CASES = tomllib.loads(Path(__file__).with_name("cases.toml").read_text("utf-8"))["case"]
 BOOK = PriceBook()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_a_call_costs_what_was_worked_out_by_hand(case: dict[str, Any], event: Any) -> None:
+def test_a_call_costs_what_was_worked_out_by_hand(case: dict[str, Any], event: MakeEvent) -> None:
     used = event(
         case["model"],
         case.get("provider", ""),

@@ -127,7 +127,7 @@ Zhipu's and Z.AI's lists price the same names differently, so neither is guessed
 """
 
 _ROUTES: Final = frozenset({"openrouter", "aws", "azure", "google", "together", "fireworks", "groq"})
-"""A model prefix that names one of these wins over another provider value: it is the way the call took."""
+"""A prefix that names one of these is the way a call took to a maker's model."""
 
 _ANY_SERVER: Final = "openai"
 """Clients of many providers call themselves OpenAI's, whose protocol they speak."""
@@ -234,15 +234,23 @@ def _candidates(provider: str, name: str) -> Iterator[tuple[str, str]]:
     prefix = _PROVIDERS.get(_provider_key(head), "") if slash else ""
     if seller:
         yield from _sold_by(seller, name)
-        if prefix:
-            yield from _sold_by(seller, tail)
-    if prefix and (seller in {"", prefix, _ANY_SERVER} or prefix in _ROUTES):
+    if prefix and _prefix_wins(seller, prefix):
         yield from _candidates(_provider_key(head), tail)
         return
+    if seller and prefix:
+        yield from _sold_by(seller, tail)
     if _BEDROCK_ID.fullmatch(name):
         yield "aws", name
     if seller == _ANY_SERVER or provider in _SAYS_NOTHING:
         yield from ((maker, name) for maker in _MAKERS)
+
+
+def _prefix_wins(seller: str, prefix: str) -> bool:
+    """Tell whether a provider in front of the model's name is to be believed over `seller`.
+
+    Hosts name models by their makers (`groq` sells `openai/gpt-oss-120b`), so there it is not.
+    """
+    return seller in {"", prefix, _ANY_SERVER} or (seller in _MAKERS and prefix in _ROUTES)
 
 
 def _sold_by(seller: str, name: str) -> Iterator[tuple[str, str]]:

@@ -55,7 +55,10 @@ class PriceBook:
         self._basis = basis
         self._report_needed = basis is CostBasis.REPORTED
         self._standard: dict[tuple[str, str], Course] = {}
-        self._by_tier = {tier: self._standard if tier is _STANDARD else {} for tier in ServiceTier}
+        self._by_tier: tuple[dict[tuple[str, str], Course], ...] = (
+            self._standard,
+            *({} for _ in range(len(ServiceTier) - 1)),
+        )
 
     def price(self, event: UsageEvent) -> Price:
         """Return what `event` costs, by its own time; never raises for an unknown model.

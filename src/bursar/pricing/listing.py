@@ -4,13 +4,13 @@
 
 The library is imported on first use, because that takes up to a second: `warm_up` does it
 at start. Its prices are decimals in US dollars; here they become nano-USD × 10⁶ for one
-unit, or are refused loudly if that is not exact. Not here: corrections of the list
+unit, exactly but for the tails of floats; a price that cannot is no price. Not here: corrections of the list
 (`corrections`), what is sold but not listed (`derived`), aliases (`aliases`).
 """
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -59,6 +59,9 @@ _VARIANT_OF_TIER: Final = {
     ServiceTier.PRIORITY: {"service_tier": "priority"},
 }
 _NUSD_PER_USD: Final = 1_000_000_000
+_ROUNDING_SHARE: Final = 1_000_000
+"""A listed price may be changed by at most one part of this when a float's tail is cut."""
+
 _COMPACT_DATE_DIGITS: Final = 8
 
 
@@ -140,8 +143,9 @@ def _entries() -> "Mapping[tuple[str, str], data.ModelInfo]":
 
 
 class _Index(NamedTuple):
-    """One provider's models for look-up: by spelled-out name, and those with patterns."""
+    """One provider's models for look-up: by spelled-out name, by pattern, by the list's own id."""
 
+    ids: "Mapping[str, data.ModelInfo]"
     exact: "Mapping[str, tuple[int, data.ModelInfo]]"
     loose: "tuple[tuple[int, data.ModelInfo], ...]"
 
@@ -158,7 +162,8 @@ def _index(provider: str) -> _Index:
             loose.append((position, model))
         for name in names or ():
             exact.setdefault(name, (position, model))
-    return _Index(exact, tuple(loose))
+    ids = {model.id.lower(): model for model in _providers()[provider].models}
+    return _Index(ids, exact, tuple(loose))
 
 
 def _match(provider: "data.Provider", name: str) -> Listed | None:
@@ -175,7 +180,8 @@ def _match(provider: "data.Provider", name: str) -> Listed | None:
                 return _listed(provider, model)
         if first is not None:
             return _listed(provider, first[1])
-    return None
+    by_id = index.ids.get(name)
+    return _listed(provider, by_id) if by_id else None
 
 
 def _listed(provider: "data.Provider", model: "data.ModelInfo") -> Listed:
@@ -234,7 +240,10 @@ def _prices(listed: Listed, condition: "data.ConditionalPrice") -> Prices | None
     given = {key: value for key, value in vars(condition.prices).items() if value is not None}
     if any(given.get(key) for key in _NOT_COUNTED):
         return None
-    by_unit = _by_unit(condition.prices)
+    try:
+        by_unit = _by_unit(condition.prices)
+    except InexactPriceError:
+        return None
     if not by_unit:
         if not _is_free(listed):
             return None
@@ -277,13 +286,17 @@ def _tiered(value: "Decimal | data.TieredPrices", per: int) -> Tiered:
 def rate_e6(price_usd: Decimal, per: int) -> int:
     """Return the rate of one unit in nano-USD × 10⁶ when `per` units cost `price_usd`.
 
+    A rate has a resolution of 10⁻¹⁵ USD a unit: nine decimals of a price per million. Some
+    list entries carry the tail of a float (0.18000000000000002); it is rounded half-even.
+
     Raises:
-        InexactPriceError: The price has decimals below 10⁻¹⁵ USD a unit.
+        InexactPriceError: Rounding would change the price by more than a millionth.
     """
     rate = price_usd * (_NUSD_PER_USD * units.RATE_SCALE) / per
-    if rate != rate.to_integral_value():
+    whole = rate.to_integral_value(ROUND_HALF_EVEN)
+    if abs(rate - whole) * _ROUNDING_SHARE > rate:
         raise InexactPriceError(f"{price_usd} USD for {per} units is not a whole number of 10^-15 USD a unit")
-    return int(rate)
+    return int(whole)
 
 
 def _date_us(constraint: object) -> int:

@@ -50,6 +50,7 @@ _FIELD: Final = re.compile(
 _COST_FIELD: Final = re.compile(r"(?:input|output)_cost_per_\w+|ocr_cost_per_\w+|annotation_cost_per_\w+")
 _SEARCHES: Final = "search_context_cost_per_query"
 _E6_PER_USD: Final = Decimal(10**15)
+_USD_MAX: Final = RATE_E6_MAX / _E6_PER_USD
 _EXAMPLE_ENTRY: Final = "sample_spec"
 
 Lines = dict[ServiceTier, dict[tuple[str, int], int]]
@@ -144,7 +145,7 @@ def _rate_e6(field: str, value: object) -> int:
         price = Decimal(value)
     except (InvalidOperation, ValueError):
         raise InvalidInput(f"{field} must be a number") from None
-    if not price.is_finite() or price < 0 or price * _E6_PER_USD > RATE_E6_MAX:
+    if not price.is_finite() or price < 0 or price > _USD_MAX:
         raise InvalidInput(f"{field} must be between 0 and 1 US dollar a unit")
     rate = int((price * _E6_PER_USD).to_integral_value(ROUND_HALF_EVEN))
     if rate == 0 and price > 0:
