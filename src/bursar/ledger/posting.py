@@ -21,14 +21,12 @@ from bursar.core.ids import Org, key_from_text
 from bursar.core.usage import Price, UsageEvent
 from bursar.ledger import histogram
 from bursar.ledger.rows import (
-    COUNTS_COMPUTED,
-    COUNTS_NOTHING,
-    COUNTS_REPORTED,
+    COUNTS_COMPUTED_BITS,
+    COUNTS_REPORTED_BITS,
     HOUR_MICROS,
     EntryRow,
     Refs,
     base_flags,
-    with_counts,
 )
 
 _encode_json = msgspec.json.Encoder().encode
@@ -95,107 +93,78 @@ class Posting(NamedTuple):
     unpriced: list[tuple[int, int, bytes]]
 
 
-def post(
-    org: Org,
-    batch: int,
-    events: Sequence[UsageEvent],
-    valued: Iterable[Valued],
-) -> Posting:
+def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Valued]) -> Posting:
     """Return the rows and roll-up deltas of `events`, which must all be new.
 
-    `valued` runs in parallel to `events`. This is the hot loop of the server, written out
-    where a call an event would show.
+    `valued` runs in parallel to `events`. This is the hot loop of the server: each value is
+    read once and stands both in the row and in the group's measures.
     """
     groups: dict[GroupKey, list[tuple[int, ...]]] = {}
     run_texts: dict[bytes, tuple[str, str]] = {}
     rows: list[Row] = []
     unpriced: list[tuple[int, int, bytes]] = []
-    for event, value in zip(events, valued, strict=True):
-        ref, price, _ = value
+    for event, (refs, price, card) in zip(events, valued, strict=True):
+        agent, model, project, feature, user, _, _ = refs
         at = event.occurred_at
+        cost = price[2]
         run = None
         if event.run:
             run = _run_key(event.run)
             if event.parent_run or run not in run_texts:
                 run_texts[run] = (event.run, event.parent_run)
-        rows.append(entry_row(org, batch, event, value, run))
-        media, searches = (event.media_tokens, event.web_searches)
-        cost = price.cost_nusd
-        if cost is None:
-            unpriced.append((ref.model, at, event.key))
-        key = (
-            at - at % HOUR_MICROS, ref[0], ref[1], ref[2], ref[3], ref[4], event.billing, run,
+        counts = (
+            event.input_tokens, event.output_tokens, event.reasoning_tokens,
+            event.cache_read_tokens, event.cache_write_5m_tokens, event.cache_write_1h_tokens,
         )  # fmt: skip
+        media, searches = event.media_tokens, event.web_searches
+        duration = event.duration_ms
+        tail = (
+            duration,
+            _flags(event, cost),
+            event.reported_nusd,
+            card,
+            price[1],
+            _attributes_text(event, refs),
+        )
+        rows.append(
+            (org, at, event.key, batch, *refs[:6], run, _session_key(event), event.hold, *counts,
+             media_text(event) if media or searches else None, *tail)
+        )  # fmt: skip
+        key = (at - at % HOUR_MICROS, agent, model, project, feature, user, event.billing, run)
         group = groups.get(key)
         if group is None:
             group = groups[key] = []
-        group.append(
-            (
-                1,
-                event.is_error,
-                0 if cost is not None else 1,
-                0 if cost is not None else event.tokens_total,
-                cost or 0,
-                event.input_tokens,
-                event.output_tokens,
-                event.reasoning_tokens,
-                event.cache_read_tokens,
-                event.cache_write_5m_tokens,
-                event.cache_write_1h_tokens,
-                media,
-                searches,
-                event.duration_ms,
-                at,
-            )
-        )
+        if cost is None:
+            unpriced.append((model, at, event.key))
+            head = (1, event.is_error, 1, event.tokens_total, 0)
+        else:
+            head = (1, event.is_error, 0, 0, cost)
+        group.append((*head, *counts, media, searches, duration, at))
     return Posting(rows, _roll_up(groups, run_texts), unpriced)
 
 
-def entry_row(org: Org, batch: int, event: UsageEvent, valued: Valued, run: bytes | None) -> Row:
-    """Return the row of one event."""
-    (agent, model, project, feature, user, api_key, overflow), (_, computed, cost), card = valued
+def _flags(event: UsageEvent, cost: int | None) -> int:
+    """Return the row's flags with the two bits that say which cost counts."""
     if cost is None:
-        counts = COUNTS_NOTHING
-    else:
-        counts = COUNTS_REPORTED if cost == event.reported_nusd else COUNTS_COMPUTED
-    attributes = event.attributes
-    if overflow is not None:
-        attributes = {**(attributes or {}), **overflow}
-    return (
-        org,
-        event.occurred_at,
-        event.key,
-        batch,
-        agent,
-        model,
-        project,
-        feature,
-        user,
-        api_key,
-        run,
-        key_from_text(event.session) if event.session else None,
-        event.hold,
-        event.input_tokens,
-        event.output_tokens,
-        event.reasoning_tokens,
-        event.cache_read_tokens,
-        event.cache_write_5m_tokens,
-        event.cache_write_1h_tokens,
-        media_text(event) if event.media_tokens or event.web_searches else None,
-        event.duration_ms,
-        with_counts(base_flags(event), counts),
-        event.reported_nusd,
-        card,
-        computed,
-        _encode_json(attributes).decode() if attributes else None,
-    )
+        return base_flags(event)
+    return base_flags(event) | (COUNTS_REPORTED_BITS if cost == event.reported_nusd else COUNTS_COMPUTED_BITS)
+
+
+def _session_key(event: UsageEvent) -> bytes | None:
+    return key_from_text(event.session) if event.session else None
+
+
+def _attributes_text(event: UsageEvent, refs: Refs) -> str | None:
+    """Return the attributes as JSON, with the names that are beyond their cap."""
+    overflow = refs[6]
+    if event.attributes is None and overflow is None:
+        return None
+    return _encode_json({**(event.attributes or {}), **(overflow or {})}).decode()
 
 
 def revised_row(org: Org, batch: int, event: UsageEvent, valued: Valued) -> EntryRow:
     """Return the row of one event by its columns' names, for a correction."""
-    run = _run_key(event.run) if event.run else None
-    values = entry_row(org, batch, event, valued, run)
-    return EntryRow._make(values[1:])
+    return EntryRow._make(post(org, batch, [event], [valued]).rows[0][1:])
 
 
 def media_text(event: UsageEvent) -> str | None:

@@ -23,6 +23,8 @@ COUNTS_NOTHING = 0
 """No price is known: the event is unpriced."""
 COUNTS_COMPUTED = 1
 COUNTS_REPORTED = 2
+COUNTS_COMPUTED_BITS = COUNTS_COMPUTED << _COUNTS_SHIFT
+COUNTS_REPORTED_BITS = COUNTS_REPORTED << _COUNTS_SHIFT
 
 
 class Refs(NamedTuple):
@@ -145,8 +147,3 @@ def base_flags(event: UsageEvent) -> int:
     if event.clock_suspect:
         flags |= FLAG_CLOCK_SUSPECT
     return flags
-
-
-def with_counts(flags: int, counts: int) -> int:
-    """Return `flags` with the two bits that say which cost counts."""
-    return flags | counts << _COUNTS_SHIFT

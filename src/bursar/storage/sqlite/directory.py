@@ -92,7 +92,16 @@ class SqliteDirectory:
     async def cards(self, prices: Sequence[Price]) -> Sequence[int]:
         """Return the row number of each price's rate card, 0 for none."""
         known = self._cache.cards
-        return [0 if card is None else known.get(card.digest) or self._card(card) for card, _, _ in prices]
+        numbers: list[int] = []
+        last: RateCard | None = None
+        number = 0
+        for card, _, _ in prices:
+            # Neighbours are mostly priced by the very same card.
+            if card is not last:
+                last = card
+                number = 0 if card is None else known.get(card.digest) or self._card(card)
+            numbers.append(number)
+        return numbers
 
     def _refs(self, subject: Subject) -> Refs:
         """Intern one subject; a repeat within the batch finds the first one's result."""
