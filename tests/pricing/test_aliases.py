@@ -45,6 +45,9 @@ KNOWN = [
     ("", "xai/grok-4", "x-ai", "grok-4-0709"),
     ("openai", "gpt-5-20250807", "openai", "gpt-5"),
     ("openai", "ft:gpt-3.5-turbo-0125:org::id", "openai", "ft:gpt-3.5-turbo-"),
+    ("anthropic", "claude-opus-4-6[1m]", "anthropic", "claude-opus-4-6"),
+    ("anthropic", "claude-2.1", "anthropic", "claude-2"),
+    ("google", "gemini-1.5-flash-8b", "google", "gemini-1.5-flash-8b"),
     ("claude-code", "claude-sonnet-4-5-20250929", "anthropic", "claude-sonnet-4-5"),
 ]
 

@@ -70,6 +70,10 @@ def test_service_tiers_stand_on_the_standard_price(book: PriceBook, event: MakeE
     assert cost(book, event, input_tokens=1_000, service_tier=ServiceTier.PRIORITY) == 6_000_000
 
 
+def test_a_context_step_that_a_tier_does_not_name_stays_standard(book: PriceBook, event: MakeEvent) -> None:
+    assert cost(book, event, input_tokens=200_001, service_tier=ServiceTier.BATCH) == 1_200_006_000
+
+
 def test_what_is_left_out_is_reported_with_its_reason() -> None:
     skipped = dict(overrides_from_litellm(FILE).skipped)
 

@@ -143,6 +143,9 @@ _BEDROCK_ID: Final = re.compile(
 _BEDROCK_REGION: Final = re.compile(r"(?:us|eu|ap|ca|sa|me|af|il|mx)-[a-z]+-\d/")
 _ARN: Final = re.compile(r"arn:aws[a-z-]*:bedrock:[^/]*/")
 _MODEL_PATHS: Final = ("models/", "publishers/google/models/", "publishers/anthropic/models/")
+_LONG_CONTEXT_MARK: Final = "[1m]"
+"""Claude Code's mark for a long context window; what that costs is decided by the tokens used."""
+
 _BEDROCK_PATHS: Final = ("converse/", "invoke/")
 
 
@@ -267,7 +270,7 @@ def _provider_key(provider: str) -> str:
 def _bare_path(name: str) -> str:
     for path in _MODEL_PATHS:
         name = name.removeprefix(path)
-    return _ARN.sub("", name)
+    return _ARN.sub("", name).removesuffix(_LONG_CONTEXT_MARK)
 
 
 def _bare_bedrock(name: str) -> str:

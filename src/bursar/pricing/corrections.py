@@ -32,7 +32,10 @@ _PER_TOKENS: Final = 1_000_000
 
 
 class Correction(NamedTuple):
-    """What is to be said about one model: its periods as written, and where they end."""
+    """What is to be said about one model: its periods as written, and where they end.
+
+    Without periods it only gives the listed model further `names`.
+    """
 
     provider: str
     model: str
@@ -49,6 +52,8 @@ def corrected(listed: Listed) -> Timeline:
         return list_timeline(listed)
     known = find(listed.provider, listed.model)
     timeline = list_timeline(known) if known is not None and known.model == listed.model else UNKNOWN
+    if not correction.periods:
+        return timeline
     insert: Timeline = ()
     for raw in correction.periods:
         tail = _periods(correction, raw)
@@ -77,7 +82,7 @@ def corrections() -> tuple[Correction, ...]:
             names=tuple(raw.get("names", ())),
             until=_moment_us(raw["until"]) if "until" in raw else None,
             source=raw["source"],
-            periods=tuple(raw["period"]),
+            periods=tuple(raw.get("period", ())),
         )
         for raw in tomllib.loads(text)["model"]
     )

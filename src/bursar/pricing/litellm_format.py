@@ -173,8 +173,10 @@ def _overrides(pattern: str, lines: Lines, valid_from: int, valid_to: int | None
 def _merged(
     standard: Mapping[tuple[str, int], int], tier: Mapping[tuple[str, int], int]
 ) -> dict[tuple[str, int], int]:
-    replaced = {unit for unit, _ in tier}
-    if units.OUTPUT in replaced:
-        replaced.add(units.REASONING)
-    kept = {key: rate for key, rate in standard.items() if key[0] not in replaced}
+    """Return the tier's lines over the standard ones, line by line.
+
+    A context step that the tier does not name stays standard: an upper bound.
+    """
+    follows_output = (units.OUTPUT, 0) in tier
+    kept = {key: rate for key, rate in standard.items() if not (follows_output and key[0] == units.REASONING)}
     return {**kept, **tier}
