@@ -6,7 +6,6 @@ bucket → count, sorted, so that equal histograms have equal bytes. Counts may 
 by reversals; a bucket at zero is left out.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -19,8 +18,11 @@ EMPTY = _encode({})
 
 def buckets_of(durations_ms: Iterable[int], sign: int = 1) -> dict[int, int]:
     """Return bucket → count (times `sign`) for non-negative durations in milliseconds."""
-    counts = Counter([(d * d).bit_length() for d in durations_ms])
-    return counts if sign > 0 else {bucket: -count for bucket, count in counts.items()}
+    counts: dict[int, int] = {}
+    for duration in durations_ms:
+        bucket = (duration * duration).bit_length()
+        counts[bucket] = counts.get(bucket, 0) + sign
+    return counts
 
 
 def pack(buckets: Mapping[int, int]) -> bytes:

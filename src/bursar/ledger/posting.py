@@ -10,7 +10,7 @@ each event to six roll-ups.
 Not here: which events are new (`storage`, unique key), prices (`pricing`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import neg
 from typing import NamedTuple
@@ -18,15 +18,13 @@ from typing import NamedTuple
 import msgspec
 
 from bursar.core.ids import Org, key_from_text
-from bursar.core.usage import Price, UsageEvent
+from bursar.core.usage import Billing, Price, UsageEvent
 from bursar.ledger import histogram
 from bursar.ledger.rows import (
-    COUNTS_COMPUTED_BITS,
-    COUNTS_REPORTED_BITS,
     HOUR_MICROS,
     EntryRow,
     Refs,
-    base_flags,
+    flags_of,
 )
 
 _encode_json = msgspec.json.Encoder().encode
@@ -48,6 +46,7 @@ plain tuples twice as fast as named ones, and a batch has a thousand."""
 Valued = tuple[Refs, Price, int]
 """An event's interned names, its price, and the row number of its rate card (0 for none)."""
 
+_METERED = Billing.METERED
 _RUN_KEYS_CACHED = 8_192
 _run_key = lru_cache(_RUN_KEYS_CACHED)(key_from_text)
 
@@ -104,62 +103,46 @@ def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Va
     rows: list[Row] = []
     unpriced: list[tuple[int, int, bytes]] = []
     for event, (refs, price, card) in zip(events, valued, strict=True):
-        agent, model, project, feature, user, _, _ = refs
+        agent, model, project, feature, user, api_key, overflow = refs
         at = event.occurred_at
+        fresh, output, reasoning = event.input_tokens, event.output_tokens, event.reasoning_tokens
+        cached, write_5m, write_1h = (
+            event.cache_read_tokens, event.cache_write_5m_tokens, event.cache_write_1h_tokens,
+        )  # fmt: skip
+        media, searches, duration = event.media_tokens, event.web_searches, event.duration_ms
         cost = price[2]
         run = None
         if event.run:
             run = _run_key(event.run)
             if event.parent_run or run not in run_texts:
                 run_texts[run] = (event.run, event.parent_run)
-        counts = (
-            event.input_tokens, event.output_tokens, event.reasoning_tokens,
-            event.cache_read_tokens, event.cache_write_5m_tokens, event.cache_write_1h_tokens,
-        )  # fmt: skip
-        media, searches = event.media_tokens, event.web_searches
-        duration = event.duration_ms
-        tail = (
-            duration,
-            _flags(event, cost),
-            event.reported_nusd,
-            card,
-            price[1],
-            _attributes_text(event, refs),
-        )
-        rows.append(
-            (org, at, event.key, batch, *refs[:6], run, _session_key(event), event.hold, *counts,
-             media_text(event) if media or searches else None, *tail)
-        )  # fmt: skip
-        key = (at - at % HOUR_MICROS, agent, model, project, feature, user, event.billing, run)
+        rows.append((
+            org, at, event.key, batch, agent, model, project, feature, user, api_key,
+            run, key_from_text(event.session) if event.session else None, event.hold,
+            fresh, output, reasoning, cached, write_5m, write_1h,
+            media_text(event) if media or searches else None, duration,
+            flags_of(event, cost), event.reported_nusd, card, price[1],
+            _attributes_text(event.attributes, overflow) if event.attributes or overflow else None,
+        ))  # fmt: skip
+        billing = 0 if event.billing is _METERED else 1
+        key = (at - at % HOUR_MICROS, agent, model, project, feature, user, billing, run)
         group = groups.get(key)
         if group is None:
             group = groups[key] = []
+        tokens = 0
         if cost is None:
+            tokens = event.tokens_total
             unpriced.append((model, at, event.key))
-            head = (1, event.is_error, 1, event.tokens_total, 0)
-        else:
-            head = (1, event.is_error, 0, 0, cost)
-        group.append((*head, *counts, media, searches, duration, at))
+        group.append((
+            1, 1 if event.is_error else 0, 1 if cost is None else 0, tokens, cost or 0,
+            fresh, output, reasoning, cached, write_5m, write_1h, media, searches, duration, at,
+        ))  # fmt: skip
     return Posting(rows, _roll_up(groups, run_texts), unpriced)
 
 
-def _flags(event: UsageEvent, cost: int | None) -> int:
-    """Return the row's flags with the two bits that say which cost counts."""
-    if cost is None:
-        return base_flags(event)
-    return base_flags(event) | (COUNTS_REPORTED_BITS if cost == event.reported_nusd else COUNTS_COMPUTED_BITS)
-
-
-def _session_key(event: UsageEvent) -> bytes | None:
-    return key_from_text(event.session) if event.session else None
-
-
-def _attributes_text(event: UsageEvent, refs: Refs) -> str | None:
+def _attributes_text(attributes: Mapping[str, object] | None, overflow: dict[str, str] | None) -> str:
     """Return the attributes as JSON, with the names that are beyond their cap."""
-    overflow = refs[6]
-    if event.attributes is None and overflow is None:
-        return None
-    return _encode_json({**(event.attributes or {}), **(overflow or {})}).decode()
+    return _encode_json({**(attributes or {}), **(overflow or {})}).decode()
 
 
 def revised_row(org: Org, batch: int, event: UsageEvent, valued: Valued) -> EntryRow:

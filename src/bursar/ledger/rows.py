@@ -23,8 +23,8 @@ COUNTS_NOTHING = 0
 """No price is known: the event is unpriced."""
 COUNTS_COMPUTED = 1
 COUNTS_REPORTED = 2
-COUNTS_COMPUTED_BITS = COUNTS_COMPUTED << _COUNTS_SHIFT
-COUNTS_REPORTED_BITS = COUNTS_REPORTED << _COUNTS_SHIFT
+_COMPUTED_BITS = COUNTS_COMPUTED << _COUNTS_SHIFT
+_REPORTED_BITS = COUNTS_REPORTED << _COUNTS_SHIFT
 
 
 class Refs(NamedTuple):
@@ -47,7 +47,7 @@ class EntryRow(NamedTuple):
     """One event's effect on the ledger, interned.
 
     `flags` packs status, how the time came about, billing type, service tier, source and
-    which of the two costs counts (`pack_flags`). `media` is JSON of the rare units (audio,
+    which of the two costs counts (`flags_of`). `media` is JSON of the rare units (audio,
     image, web searches), None where there are none. Costs are nano-USD.
     """
 
@@ -133,12 +133,20 @@ MEASURES = Measures._fields
 ENTRY_COLUMNS = EntryRow._fields
 
 
-def base_flags(event: UsageEvent) -> int:
-    """Return the bits of `flags` that the event itself decides (all but which cost counts)."""
-    flags = event.source << _SOURCE_SHIFT
-    if event.service_tier is not ServiceTier.STANDARD:
+_SOURCE_FLAGS = [number << _SOURCE_SHIFT for number in range(max(Source) + 1)]
+_STANDARD = ServiceTier.STANDARD
+_METERED = Billing.METERED
+
+
+def flags_of(event: UsageEvent, cost_nusd: int | None) -> int:
+    """Return the packed facts of an event and, by two bits, which of its costs counts.
+
+    On the hot path: enum members are compared by identity, as arithmetic on them is slow.
+    """
+    flags = _SOURCE_FLAGS[event.source]
+    if event.service_tier is not _STANDARD:
         flags |= event.service_tier << _TIER_SHIFT
-    if event.billing is not Billing.METERED:
+    if event.billing is not _METERED:
         flags |= event.billing << _BILLING_SHIFT
     if event.is_error:
         flags |= FLAG_ERROR
@@ -146,4 +154,6 @@ def base_flags(event: UsageEvent) -> int:
         flags |= FLAG_TIME_STAMPED
     if event.clock_suspect:
         flags |= FLAG_CLOCK_SUSPECT
-    return flags
+    if cost_nusd is None:
+        return flags
+    return flags | (_REPORTED_BITS if cost_nusd == event.reported_nusd else _COMPUTED_BITS)

@@ -53,6 +53,7 @@ class PriceBook:
         """Take the overrides in any order; `basis` decides between reported and computed."""
         self._overrides = OverrideBook(overrides)
         self._basis = basis
+        self._reported_wins = basis is CostBasis.AUTO
         self._report_needed = basis is CostBasis.REPORTED
         self._standard: dict[tuple[str, str], Course] = {}
         self._by_tier: tuple[dict[tuple[str, str], Course], ...] = (
@@ -69,7 +70,7 @@ class PriceBook:
         subject = event.subject
         tier = event.service_tier
         courses = self._standard if tier is _STANDARD else self._by_tier[tier]
-        course = courses.get((subject.provider, subject.model))
+        course = courses.get(subject[1:3])
         if course is None:
             course = self._learn(subject.provider, subject.model, tier)
         compiled = course.only
@@ -80,7 +81,10 @@ class PriceBook:
         total = _exact_cost_e6(compiled, event)
         computed = None if total > _TOO_MUCH else (total + _CEILING) // RATE_SCALE
         counts = computed
-        if event.reported_nusd is not None or self._report_needed:
+        reported = event.reported_nusd
+        if reported and self._reported_wins:
+            counts = reported
+        elif reported is not None or self._report_needed:
             counts = cost_nusd(self._basis, event, computed)
         return _new_tuple(Price, (compiled.card, computed, counts))
 

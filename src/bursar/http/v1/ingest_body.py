@@ -37,6 +37,10 @@ _Name = Annotated[str, Meta(min_length=1, max_length=checks.NAME_LENGTH_MAX)]
 _Key = Annotated[str, Meta(max_length=checks.NAME_LENGTH_MAX)]
 _Count = Annotated[int, Meta(ge=0, le=TOKENS_MAX)]
 _Duration = Annotated[int, Meta(ge=0, le=checks.DURATION_MS_MAX)]
+Names = tuple[str, str, str, str | None, str | None, str | None, int]
+"""agent, provider, model, project, feature, user as sent, and the key's number"""
+
+_INGEST = Source.INGEST
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -95,7 +99,7 @@ class IngestDecoder:
     def __init__(self, *, events_max: int) -> None:
         self._events_max = events_max
         self._decode = msgspec.json.Decoder(IngestBody).decode
-        self._subjects: dict[tuple[str, str, str, str, str, str, int], Subject] = {}
+        self._subjects: dict[Names, Subject] = {}
 
     def decode(self, raw: bytes, principal: Principal, now: int) -> Decoded:
         """Return what `raw` holds.
@@ -112,60 +116,70 @@ class IngestDecoder:
         if len(items) > self._events_max:
             raise _too_many(len(items), self._events_max)
         try:
-            events = [self._event(item, principal, now) for item in items]
+            events = self._events(items, principal, now)
         except AppError:
             return self._decode_carefully(raw, principal, now)
         return Decoded(events, range(len(events)), [])
 
-    def _event(self, item: IngestItem, principal: Principal, now: int) -> UsageEvent:
-        """Return the event of a well-typed item; names are checked when first seen.
+    def _events(self, items: list[IngestItem], principal: Principal, now: int) -> list[UsageEvent]:
+        """Return the events of well-typed items; names are checked when first seen.
 
-        Only what nearly every item has is passed at once: each keyword costs, item by item.
+        The hot loop of the door. Only what nearly every item has is passed to `UsageEvent`
+        at once, since each keyword costs; the rest is added where an item has any of it.
+
+        Raises:
+            InvalidInput: A value is out of range, or a name malformed.
         """
-        at = micros_from_datetime(item.timestamp)
-        key = item.idempotency_key
-        event = UsageEvent(
-            key=key_from_text(key) if key else new_id(),
-            occurred_at=at,
-            subject=self._subject(item, principal),
-            source=Source.INGEST,
-            input_tokens=item.input_tokens,
-            output_tokens=item.output_tokens,
-            duration_ms=item.duration_ms or 0,
-            reported_nusd=nusd_from_decimal(item.cost),
-            is_error=item.status == "error",
-            run=item.run_id or "",
-        )
-        is_suspect = not now - CLOCK_BEHIND_MICROS <= at <= now + CLOCK_AHEAD_MICROS
-        if is_suspect or _has_extras(item):
-            return _with_extras(event, item, is_suspect=is_suspect)
-        return event
+        subjects, api_key = self._subjects, principal.api_key
+        earliest, latest = now - CLOCK_BEHIND_MICROS, now + CLOCK_AHEAD_MICROS
+        events: list[UsageEvent] = []
+        for item in items:
+            names = (
+                item.agent_name, item.provider, item.model, item.project, item.feature, item.user, api_key,
+            )  # fmt: skip
+            key = item.idempotency_key
+            at = micros_from_datetime(item.timestamp)
+            event = UsageEvent(
+                key=key_from_text(key) if key else new_id(),
+                occurred_at=at,
+                subject=subjects.get(names) or self._subject(names, principal),
+                source=_INGEST,
+                input_tokens=item.input_tokens,
+                output_tokens=item.output_tokens,
+                duration_ms=item.duration_ms or 0,
+                reported_nusd=nusd_from_decimal(item.cost),
+                is_error=item.status == "error",
+                run=item.run_id or "",
+            )
+            is_suspect = not earliest <= at <= latest
+            if (
+                is_suspect or item.prompt or item.cache_read_tokens or item.cache_write_5m_tokens
+                or item.cache_write_1h_tokens or item.reasoning_tokens or item.parent_run_id
+                or item.session_id or item.partial
+            ):  # fmt: skip
+                event = _with_extras(event, item, is_suspect=is_suspect)
+            events.append(event)
+        return events
 
-    def _subject(self, item: IngestItem, principal: Principal) -> Subject:
-        """Return the subject, bound to what the key is bound to.
+    def _subject(self, names: Names, principal: Principal) -> Subject:
+        """Check and keep a subject seen for the first time, bound to what the key is bound to.
 
         Raises:
             InvalidInput: A name is malformed, or not the one that the key is bound to.
         """
-        agent, provider, model = item.agent_name, item.provider, item.model
-        project, feature, user = item.project or "", item.feature or "", item.user or ""
-        wanted = (agent, provider, model, project, feature, user, principal.api_key)
-        known = self._subjects.get(wanted)
-        if known is not None:
-            return known
+        agent, provider, model, project, feature, user, api_key = names
         subject = Subject(
-            checks.name(agent, "agent_name"),
+            bound(checks.name(agent, "agent_name"), principal.agent, "agent_name"),
             checks.name(provider, "provider"),
             checks.name(model, "model"),
             bound(checks.optional_name(project, "project"), principal.project, "project"),
             checks.optional_name(feature, "feature"),
             checks.optional_name(user, "user"),
-            principal.api_key,
+            api_key,
         )
-        bound(agent, principal.agent, "agent_name")
         if len(self._subjects) >= SUBJECTS_CACHED_MAX:
             self._subjects.clear()
-        self._subjects[wanted] = subject
+        self._subjects[names] = subject
         return subject
 
     def _decode_carefully(self, raw: bytes, principal: Principal, now: int) -> Decoded:
@@ -191,26 +205,12 @@ class IngestDecoder:
         if not isinstance(item, dict):
             raise InvalidInput("each event must be an object")
         checked = _checked(item)
-        event = self._event(checked, principal, now)
+        event = self._events([checked], principal, now)[0]
         unknown = {key: value for key, value in item.items() if key not in _KNOWN}
         if not unknown:
             return event
         merged = checks.attributes({**unknown, **(event.attributes or {})}, "attributes")
         return msgspec.structs.replace(event, attributes=merged)
-
-
-def _has_extras(item: IngestItem) -> bool:
-    """Whether the item has any of the fields that most items leave out."""
-    return bool(
-        item.cache_read_tokens
-        or item.cache_write_5m_tokens
-        or item.cache_write_1h_tokens
-        or item.reasoning_tokens
-        or item.prompt
-        or item.parent_run_id
-        or item.session_id
-        or item.partial
-    )
 
 
 def _with_extras(event: UsageEvent, item: IngestItem, *, is_suspect: bool) -> UsageEvent:
