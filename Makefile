@@ -11,10 +11,12 @@
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
-# HOST is taken from the command line only: some shells and compiler kits export a HOST of their own.
-HOST = $(or $(BURSAR_HOST),127.0.0.1)
-PORT ?= $(or $(BURSAR_PORT),8317)
-DATA ?= $(or $(BURSAR_DATA_DIR),data)
+# Passed on only when given, so that BURSAR_… variables and bursar.toml keep their say. HOST is taken
+# from the command line alone: some shells and compiler kits export a HOST of their own.
+HOST =
+PORT ?=
+DATA ?=
+SERVE = $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)") $(if $(DATA),--data-dir "$(DATA)")
 WORKERS ?= 2
 ARGS ?=
 
@@ -34,7 +36,7 @@ setup: $(STAMP) ## Make the environment; the others do it by themselves
 	@echo "Ready: make run, make test"
 
 run: $(STAMP) ## Serve on 127.0.0.1:8317, data in ./data (HOST= PORT= DATA= change it)
-	@exec $(BIN)/bursar serve --host "$(HOST)" --port "$(PORT)" --data-dir "$(DATA)" $(ARGS)
+	@exec $(BIN)/bursar serve $(SERVE) $(ARGS)
 
 test: $(STAMP) ## Run every test (ARGS="-k name" picks some)
 	@exec $(BIN)/pytest -n $(WORKERS) $(ARGS)

@@ -9,6 +9,8 @@ import pytest
 import typer
 from typer.main import get_command
 
+from bursar.cli.main import app
+
 ROOT = Path(__file__).parents[2]
 TEXTS = [page.read_text(encoding="utf-8") for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -74,16 +76,16 @@ def missing_from(text: str, root: Command) -> list[str]:
 
 @pytest.fixture
 def sample() -> Command:
-    app, keys = typer.Typer(), typer.Typer()
-    app.add_typer(keys, name="keys")
+    program, keys = typer.Typer(), typer.Typer()
+    program.add_typer(keys, name="keys")
 
     @keys.command()
     def create(scope: str = "ingest") -> None: ...
 
-    @app.command()
+    @program.command()
     def report(by: str = "model") -> None: ...
 
-    return get_command(app)
+    return get_command(program)
 
 
 def test_a_command_nobody_describes_is_seen(sample: Command) -> None:
@@ -112,12 +114,11 @@ def test_calls_are_found_in_code_only() -> None:
 
 
 def test_every_command_is_described() -> None:
-    app = pytest.importorskip("bursar.cli.main").app
     assert missing_from(re.sub(r"\s+", " ", " ".join(TEXTS)), get_command(app)) == []
 
 
 def test_every_call_in_the_documentation_would_be_taken() -> None:
-    root = get_command(pytest.importorskip("bursar.cli.main").app)
+    root = get_command(app)
     found = [call for text in TEXTS for call in calls(text)]
     wrong = {call: wrong_in(call, root) for call in found}
     assert {call: word for call, word in wrong.items() if word} == {}

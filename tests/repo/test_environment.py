@@ -1,5 +1,6 @@
 """What a fresh machine installs is what the project asks for, and the Makefile says what it can do."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -23,9 +24,12 @@ def asked_for() -> list[Requirement]:
     ]
 
 
-def make(*arguments: str) -> str:
-    done = subprocess.run(["make", "-s", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout
+def make(*arguments: str, **variables: str) -> str:
+    environment = {"PATH": os.environ["PATH"], **variables}
+    command = ["make", "-s", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_every_dependency_is_pinned_at_a_version_the_project_accepts() -> None:
@@ -47,7 +51,11 @@ def test_make_alone_lists_every_target() -> None:
     assert sorted(listed) == sorted(phony[1].split())
 
 
-def test_make_run_listens_on_loopback_unless_told_otherwise() -> None:
-    plain, told = make("-n", "run"), make("-n", "run", "HOST=0.0.0.0", "PORT=9000", "DATA=/tmp/elsewhere")
-    assert '--host "127.0.0.1" --port "8317" --data-dir "data"' in plain
-    assert '--host "0.0.0.0" --port "9000" --data-dir "/tmp/elsewhere"' in told
+def test_make_run_leaves_the_defaults_to_the_server() -> None:
+    assert "bursar serve" in make("-n", "run")
+    assert "--" not in make("-n", "run", HOST="set-by-a-shell")
+
+
+def test_make_run_passes_on_what_it_is_told() -> None:
+    told = make("-n", "run", "HOST=0.0.0.0", "PORT=9000", "DATA=/tmp/elsewhere")
+    assert 'serve --host "0.0.0.0" --port "9000" --data-dir "/tmp/elsewhere"' in told
