@@ -28,13 +28,9 @@ def tariff(listed: Listed, seller: str, tier: ServiceTier) -> Timeline:
     """
     timeline = corrected(listed)
     if tier is not ServiceTier.STANDARD:
-        variants = _variants(listed, tier) if seller == listed.provider else ()
+        variants = tier_variants(listed, tier) if seller == listed.provider else ()
         timeline = _at_tier(timeline, seller, tier, variants)
     return tuple(period.mapped(lambda prices: _completed(listed, prices)) for period in timeline)
-
-
-def _variants(listed: Listed, tier: ServiceTier) -> Variants:
-    return tier_variants(listed, tier)
 
 
 def _at_tier(timeline: Timeline, seller: str, tier: ServiceTier, variants: Variants) -> Timeline:
