@@ -13,7 +13,7 @@ from bursar.core.usage import RateCard, RateLine, ServiceTier
 from bursar.pricing.cards import CompiledCard, compile_card, rate_card
 from bursar.pricing.derived import completed
 from bursar.pricing.overrides import PriceOverride
-from bursar.pricing.timeline import Period, Prices, Timeline, Window, from_moment
+from bursar.pricing.timeline import BEGINNING, Period, Prices, Timeline, Window, from_moment
 
 
 class Identity(NamedTuple):
@@ -40,6 +40,7 @@ class Course:
     __slots__ = ("_spans", "_starts", "only")
 
     def __init__(self, identity: Identity, timeline: Timeline) -> None:
+        assert timeline[0].start == BEGINNING, "a timeline covers all time"  # noqa: S101 - only code can break it
         cards: dict[bytes, CompiledCard] = {}
         self._starts = [period.start for period in timeline]
         self._spans = [_span(identity, period, cards) for period in timeline]
