@@ -7,6 +7,7 @@ unit in their name.
 
 import os
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
@@ -62,7 +63,7 @@ class Settings(BaseSettings):
     def _zone_exists(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError):
+        except (KeyError, ValueError, OSError):
             raise ValueError(f"{value!r} is no IANA time zone, such as Europe/Berlin") from None
         return value
 
@@ -77,5 +78,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, file: the earlier wins."""
         del dotenv_settings, file_secret_settings
-        path = Path(os.environ.get(CONFIG_VARIABLE, CONFIG_NAME))
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path))
+        path = Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_NAME)
+        return (init_settings, env_settings, _PlainKeys(settings_cls, toml_file=path))
+
+
+class _PlainKeys(TomlConfigSettingsSource):
+    """The file without its tables: those hold defaults of commands' options (`cli.configuration`)."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if not isinstance(value, dict)}

@@ -24,18 +24,24 @@ from bursar.http.v1.hot_schema import HOT_PATHS
 from bursar.http.v1.ingest import BodyLimits, IngestEndpoint
 from bursar.http.v1.ingest_body import IngestDecoder
 from bursar.http.v1.keys import keys_router
+from bursar.http.v1.organisations import organisations_router
 from bursar.http.v1.system import system_router
 from bursar.http.v1.track import TrackEndpoint
 from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
 from bursar.ingestion.books import Books
 from bursar.ingestion.intake import Intake
+from bursar.jobs.audit import AuditJob
 from bursar.jobs.schedule import Job, Schedule
+from bursar.ledger.verification import VerifyReport
 from bursar.pricing.engine import CostBasis, PriceBook, canonical
 from bursar.settings import Settings
+from bursar.storage.sqlite.connection import answers
 from bursar.storage.sqlite.keys import SqliteKeys
 from bursar.storage.sqlite.organisations import SqliteOrganisations
-from bursar.storage.sqlite.store import SqliteStore
+from bursar.storage.sqlite import verify
+from bursar.storage.sqlite.store import DATABASE_NAME, SqliteStore
+from bursar.storage.sqlite.verify_slices import SqliteAuditor
 from bursar.web.edge import Edge
 from bursar.web.guard import Guard
 from bursar.web.metrics import HttpMetrics, LedgerMetrics
@@ -66,7 +72,13 @@ class Treasury:
         self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
         self.registry = CollectorRegistry()
         self.ledger_metrics = LedgerMetrics(self.registry)
-        self.schedule = Schedule([Job("key_usage", settings.key_usage_seconds, self.authenticator.flush)])
+        audit = AuditJob(SqliteAuditor(self.store, clock), self.ledger_metrics, clock)
+        self.schedule = Schedule(
+            [
+                Job("key_usage", settings.key_usage_seconds, self.authenticator.flush),
+                Job("audit", settings.audit_seconds, audit.run, at_stop=False),
+            ]
+        )
         self.app = self._build_app()
 
     async def start(self) -> None:
@@ -117,6 +129,7 @@ class Treasury:
         ingest = IngestEndpoint(self.authenticator, limits, decoder, self.intake, self.clock)
         track = TrackEndpoint(self.authenticator, limits, self.intake, self.clock)
         routers = [
+            organisations_router(guard, self.organisations, self.create_organisation),
             keys_router(guard, self.keys, self.authenticator, self.clock),
             system_router(self._probe, self.registry, settings.metrics_token),
         ]
@@ -138,10 +151,26 @@ class Treasury:
     def _probe(self) -> dict[str, object]:
         """Ask each component; what is not configured says so."""
         return {
-            "database": "ok" if self.store.answers() else "unavailable",
+            "database": "ok" if answers(self._reader) else "unavailable",
             "redis": "not_configured",
             "kafka": "not_configured",
         }
+
+
+def verify_file(path: Path, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+    """Prove a whole ledger: the file at `path`, or the one in the data directory `path`.
+
+    Works beside a running server and on a backup; writes nothing.
+
+    Args:
+        path: A ledger file or a data directory.
+        progress: Called with how many events are proved and how many there are.
+
+    Raises:
+        InvalidInput: No such file, not a ledger, or of another release's schema.
+        Unavailable: It cannot be read here, for example because its write-ahead log cannot.
+    """
+    return verify.verify_file(path / DATABASE_NAME if path.is_dir() else path, progress)
 
 
 def _canonical_names(provider: str, model: str) -> tuple[str, str]:

@@ -29,6 +29,10 @@ class Guard:
 
         return principal
 
+    async def operator(self, request: Request) -> None:
+        """Let only the operator's token pass; it needs no organisation to exist."""
+        self._authenticator.require_operator(request.scope["headers"])
+
     async def optional(self, request: Request) -> Principal | None:
         """Return the principal where a credential came, None where none did."""
         if "authorization" in request.headers or "x-api-key" in request.headers:

@@ -67,19 +67,22 @@ class Authenticator:
         Raises:
             Unauthenticated: No credential, or one that is unknown, revoked or expired.
         """
-        credential = b""
-        wanted = b""
-        for name, value in headers:
-            if name == b"authorization":
-                credential = value
-            elif name == b"x-api-key" and not credential:
-                credential = b"Bearer " + value
-            elif name == b"x-bursar-org":
-                wanted = value
+        credential, wanted = _sent(headers)
         cached = self._cache.get(credential)
         if cached is not None and cached[0] > time.monotonic():
             return cached[1]
-        return await self._resolve(credential, wanted.decode("latin-1"))
+        return await self._resolve(credential, wanted.decode("utf-8", "replace"))
+
+    def require_operator(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raise unless `headers` carry the operator's token.
+
+        Raises:
+            Unauthenticated: No credential at all.
+            Denied: Another credential, whatever it is.
+        """
+        token = _token(_sent(headers)[0])
+        if not hmac.compare_digest(token, self._operator_token):
+            raise Denied("only the operator may do this; its token lies in the data directory")
 
     def forget(self) -> None:
         """Empty the cache: a key was revoked, rotated or made."""
@@ -93,12 +96,7 @@ class Authenticator:
             await self._keys.record_use(used, failed)
 
     async def _resolve(self, credential: bytes, wanted: str) -> Principal:
-        scheme, _, token = credential.partition(b" ")
-        token = token.strip()
-        if scheme.lower() != b"bearer" or not token:
-            raise Unauthenticated(
-                "Unauthorized: send an API key as 'Authorization: Bearer ak_…' or 'x-api-key'"
-            )
+        token = _token(credential)
         if hmac.compare_digest(token, self._operator_token):
             return await self._operator(wanted)
         text = token.decode("latin-1")
@@ -120,6 +118,27 @@ class Authenticator:
     async def _operator(self, wanted: str) -> Principal:
         organisation = pick(await self._organisations.list(), wanted)
         return Principal(organisation.org, "operator", _ALL, is_operator=True)
+
+
+def _sent(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """Return the credential, as a Bearer one, and the organisation that is asked for."""
+    credential = wanted = b""
+    for name, value in headers:
+        if name == b"authorization":
+            credential = value
+        elif name == b"x-api-key" and not credential:
+            credential = b"Bearer " + value
+        elif name == b"x-bursar-org":
+            wanted = value
+    return credential, wanted
+
+
+def _token(credential: bytes) -> bytes:
+    scheme, _, token = credential.partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not token:
+        raise Unauthenticated("Unauthorized: send an API key as 'Authorization: Bearer ak_…' or 'x-api-key'")
+    return token
 
 
 def pick(organisations: list[Organisation], wanted: str) -> Organisation:

@@ -1,0 +1,1 @@
+"""The command line: one file a command. Settings are read here; commands speak HTTP (`connection`)."""

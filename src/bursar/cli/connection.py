@@ -1,0 +1,245 @@
+"""How a command reaches the ledger: always as HTTP, over a socket or within this process.
+
+    server runs on the data directory  →  its address and the operator's token, over the network
+    none runs                          →  take the lock, build the app, call it in process
+
+One path for both: same routes, same checks, same audit. `serve` leaves its address in
+`server.json`; what a dead server left behind is ignored, because the lock is what counts
+and the kernel frees it with the process.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx2
+import msgspec
+
+from bursar.cli.configuration import load_settings
+from bursar.cli.failures import ExitCode, Failure
+from bursar.core.errors import Unavailable
+from bursar.settings import Settings
+from bursar.storage.sqlite.connection import FileLock
+from bursar.storage.sqlite.store import DATABASE_NAME, LOCK_NAME
+from bursar.wiring import OPERATOR_TOKEN_NAME, Treasury
+
+ADDRESS_NAME = "server.json"
+LOCK_WAIT_S = 5.0
+"""How long to wait for another command, or for a server that is just starting or ending."""
+
+TIMEOUT_S = 120.0
+"""Longest wait for one answer; a report over years of a large ledger takes seconds."""
+
+_POLL_S = 0.05
+Kind = TypeVar("Kind")
+Params = Mapping[str, str | int | list[str]]
+
+
+class ServerAddress(msgspec.Struct, frozen=True):
+    """What a running server leaves in its data directory."""
+
+    url: str
+    pid: int
+    started_at: str
+
+
+def read_address(data_dir: Path) -> ServerAddress | None:
+    """Return the address that lies in `data_dir`, None when there is none that can be read."""
+    try:
+        return msgspec.json.decode((data_dir / ADDRESS_NAME).read_bytes(), type=ServerAddress)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def write_address(data_dir: Path, address: ServerAddress) -> None:
+    """Leave `address` in `data_dir`, readable by its owner only, whole or not at all."""
+    path = data_dir / ADDRESS_NAME
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(address))
+    draft.replace(path)
+
+
+def remove_address(data_dir: Path) -> None:
+    """Take the address away; harmless when it is gone."""
+    (data_dir / ADDRESS_NAME).unlink(missing_ok=True)
+
+
+def is_locked(data_dir: Path) -> bool:
+    """Whether a process holds the data directory at this moment."""
+    if not (data_dir / LOCK_NAME).exists():
+        return False
+    lock = FileLock(data_dir / LOCK_NAME)
+    try:
+        lock.acquire()
+    except Unavailable:
+        return True
+    lock.release()
+    return False
+
+
+class Connection:
+    """An open way to the API, acting as the operator for one organisation.
+
+    Use it as a context manager. Answers from status 400 on raise `Failure`.
+    """
+
+    def __init__(
+        self, client: httpx2.AsyncClient, runner: asyncio.Runner, treasury: Treasury | None, place: str
+    ) -> None:
+        self._client = client
+        self._runner = runner
+        self._treasury = treasury
+        self.place = place
+        """The server's address, or "in process"."""
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether no server runs and this process holds the ledger."""
+        return self._treasury is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.run(self._close())
+        self._runner.close()
+
+    def act_for(self, org: str) -> None:
+        """Speak for another organisation from now on, by its name or id."""
+        self._client.headers = httpx2.Headers([*self._client.headers.raw, *_org_header(org).items()])
+
+    def get(self, path: str, params: Params | None = None, *, kind: type[Kind]) -> Kind:
+        """Return the answer to a GET as a `kind`."""
+        return self.call("GET", path, params=params, kind=kind)
+
+    def post(self, path: str, body: object, *, kind: type[Kind]) -> Kind:
+        """Return the answer to a POST of `body` as JSON, as a `kind`."""
+        return self.call("POST", path, body=body, kind=kind)
+
+    def call(
+        self, method: str, path: str, *, params: Params | None = None, body: object = None, kind: type[Kind]
+    ) -> Kind:
+        """Return the answer to any request as a `kind`; an empty answer is `None`."""
+        answer = self._runner.run(self._send(method, path, params, body))
+        if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own line
+            raise Failure.from_status(answer.status_code, _sentence_of(answer))
+        if not answer.content:
+            return msgspec.convert(None, kind)
+        try:
+            return msgspec.json.Decoder(kind, float_hook=Decimal).decode(answer.content)
+        except msgspec.MsgspecError as error:
+            raise Failure(f"{path} gave an answer of another form than expected: {error}") from None
+
+    def text(self, path: str, params: Params | None = None) -> str:
+        """Return the answer to a GET as text."""
+        answer = self._runner.run(self._send("GET", path, params, None))
+        if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own line
+            raise Failure.from_status(answer.status_code, _sentence_of(answer))
+        return answer.text
+
+    async def _send(self, method: str, path: str, params: Params | None, body: object) -> httpx2.Response:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            return await self._client.request(method, path, params=params, content=content, headers=headers)
+        except httpx2.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise Failure(
+                f"the server at {self.place} does not answer: {reason}", ExitCode.UNREACHABLE
+            ) from None
+
+    async def _close(self) -> None:
+        await self._client.aclose()
+        if self._treasury is not None:
+            await self._treasury.stop()
+
+
+def connect(data_dir: Path | None = None, org: str | None = None, *, may_create: bool = False) -> Connection:
+    """Return a way to the ledger of `data_dir` for `org`; None takes the configured ones.
+
+    Raises:
+        Failure: There is no ledger and none may be made, or another process holds the
+            directory and cannot be spoken to.
+    """
+    settings = load_settings(data_dir=data_dir, org=org)
+    if not may_create and not (settings.data_dir / DATABASE_NAME).exists():
+        raise Failure(
+            f"there is no ledger in {settings.data_dir}",
+            ExitCode.NOT_FOUND,
+            hint="Name another directory with --data-dir; `bursar init` or `bursar serve` makes a ledger.",
+        )
+    is_said = org is not None or "org" in settings.model_fields_set
+    wanted = settings.org if is_said else ""
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        if not is_locked(settings.data_dir):
+            try:
+                return _in_process(settings, wanted)
+            except Unavailable:
+                pass  # somebody else was quicker: look again who it is
+        elif (address := read_address(settings.data_dir)) is not None:
+            return _over_network(settings, address, wanted)
+        if time.monotonic() > deadline:
+            raise Failure(
+                f"{settings.data_dir} is in use by another bursar process that takes no requests",
+                ExitCode.UNREACHABLE,
+                hint="Wait until it has finished, or end it.",
+            )
+        time.sleep(_POLL_S)
+
+
+def _in_process(settings: Settings, org: str) -> Connection:
+    treasury = Treasury(settings)
+    runner = asyncio.Runner()
+    runner.run(treasury.start())
+    transport = httpx2.ASGITransport(app=treasury.app, client=("127.0.0.1", 0))
+    client = _client("http://in-process", treasury.operator_token, org, transport)
+    return Connection(client, runner, treasury, "in process")
+
+
+def _over_network(settings: Settings, address: ServerAddress, org: str) -> Connection:
+    try:
+        token = (settings.data_dir / OPERATOR_TOKEN_NAME).read_text().strip()
+    except OSError as error:
+        raise Failure(
+            f"the operator's token in {settings.data_dir} cannot be read: {error.strerror}",
+            ExitCode.NO_PERMISSION,
+            hint="Run the command as the user who runs the server.",
+        ) from None
+    return Connection(_client(address.url, token, org, None), asyncio.Runner(), None, address.url)
+
+
+def _client(
+    url: str, token: str, org: str, transport: httpx2.AsyncBaseTransport | None
+) -> httpx2.AsyncClient:
+    headers = {b"Authorization": f"Bearer {token}".encode()} | (_org_header(org) if org else {})
+    # No proxy from the environment: the operator's token goes to this machine only.
+    return httpx2.AsyncClient(
+        base_url=url, headers=headers, transport=transport, timeout=TIMEOUT_S, trust_env=False
+    )
+
+
+def _org_header(org: str) -> dict[bytes, bytes]:
+    # Names may be in any script; as bytes they pass unchanged.
+    return {b"X-Bursar-Org": org.encode()}
+
+
+def _sentence_of(answer: httpx2.Response) -> str:
+    """Return the problem document's sentence, or what little another answer says."""
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    for name in ("detail", "message"):
+        if isinstance(body, dict) and isinstance(body.get(name), str):
+            return str(body[name])
+    return f"the server answered {answer.status_code} {answer.reason_phrase}".strip()

@@ -1,0 +1,75 @@
+"""The program `bursar`: its commands, and what becomes of an error.
+
+Every option comes from its flag, else from the environment (`BURSAR_REPORT_BY` for `--by`
+of `report`), else from the command's table in the configuration file (`[report]`), else
+from its default. A command's module imports only what declares its options; the work is
+imported when it is called, so that `--help` stays quick.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import bursar
+from bursar.cli import failures, init, keys, serve
+from bursar.cli.configuration import command_defaults
+from bursar.cli.output import say
+from bursar.core.errors import AppError
+
+app = typer.Typer(
+    name="bursar",
+    help="The treasurer of a fleet of AI agents: who spent what, on which model, and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command("serve")(serve.serve)
+app.command("init")(init.init)
+app.add_typer(keys.app, name="keys")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the library calls it so
+    if wanted:
+        typer.echo(f"bursar {bursar.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_print_version,
+            allow_from_autoenv=False,
+            help="Print the version.",
+        ),
+    ] = False,
+) -> None:
+    """The treasurer of a fleet of AI agents: who spent what, on which model, and why."""
+    del version
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        app(auto_envvar_prefix="BURSAR", default_map=command_defaults())
+    except failures.Failure as failure:
+        _end(failure)
+    except AppError as error:
+        _end(failures.Failure.from_error(error))
+
+
+def _end(failure: failures.Failure) -> None:
+    say(f"Error: {failure.sentence}")
+    if failure.hint:
+        say(failure.hint)
+    sys.exit(failure.exit_code)
+
+
+if __name__ == "__main__":
+    main()

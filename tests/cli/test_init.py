@@ -1,0 +1,59 @@
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support.program import bursar
+from support.server import running_server
+
+
+@pytest.fixture(params=["server", "no server"])
+def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A data directory, with a server on it and without."""
+    path = tmp_path / "data"
+    with ExitStack() as stack:
+        if request.param == "server":
+            stack.enter_context(running_server(path))
+        yield path
+
+
+def test_init_prints_one_document_with_keys_that_work(data_dir: Path) -> None:
+    made = bursar("init", "--data-dir", data_dir, "--org", "Zürich AG", "--zone", "Europe/Zurich", "--json")
+    assert (made.code, made.talk) == (0, "")
+    assert made.document["org_id"].startswith("org_")
+    assert made.document["ingest_key"].startswith("ak_local_")
+    listed = bursar("keys", "list", "--data-dir", data_dir, "--org", "Zürich AG", "--json").document["keys"]
+    assert [(key["name"], key["scopes"]) for key in listed] == [
+        ("first ingest key", ["ingest"]),
+        ("first admin key", ["admin"]),
+    ]
+    with ExitStack() as stack:
+        if not (data_dir / "server.json").exists():
+            server = stack.enter_context(running_server(data_dir))
+            assert server.ingest_key is None
+            assert len(server.get("/v1/keys", key=made.document["admin_key"]).json()["keys"]) == 2
+            assert server.get("/v1/keys", key=made.document["ingest_key"]).status_code == 403
+
+
+def test_a_name_that_is_taken_is_refused_with_a_hint(data_dir: Path) -> None:
+    bursar("init", "--data-dir", data_dir, "--org", "one")
+    again = bursar("init", "--data-dir", data_dir, "--org", "one", "--json")
+    assert (again.code, again.out) == (1, "")
+    assert "keys create --org one" in again.talk
+
+
+def test_a_zone_that_does_not_exist_is_a_wrong_call(tmp_path: Path) -> None:
+    ran = bursar("init", "--data-dir", tmp_path / "data", "--zone", "Europe/Atlantis")
+    assert ran.code == 2
+    assert "Europe/Atlantis" in ran.talk
+    assert not (tmp_path / "data").exists()
+
+
+def test_only_the_operator_makes_organisations(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        made = bursar("init", "--data-dir", tmp_path / "data", "--org", "two", "--json").document
+        refused = server.post("/v1/organisations", {"name": "three"}, key=made["admin_key"])
+        assert refused.status_code == 403
+        assert server.client.post("/v1/organisations", json={"name": "three"}).status_code == 401
+        assert [one["name"] for one in server.get("/v1/organisations").json()["data"]] == ["default", "two"]

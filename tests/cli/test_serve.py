@@ -1,0 +1,90 @@
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.program import bursar
+from support.server import Server, environment, running_server
+
+EVENT = {
+    "agent_name": "a",
+    "provider": "openai",
+    "model": "gpt-4o",
+    "input_tokens": 1,
+    "output_tokens": 1,
+    "cost": 0,
+    "timestamp": "2026-01-01T00:00:00Z",
+}
+
+
+def curl_of(server: Server) -> str:
+    return next(line.strip() for line in server.greeting.splitlines() if line.strip().startswith("curl "))
+
+
+def test_the_first_run_prints_a_key_and_one_line_that_records_an_event(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        assert server.greeting.count("ak_local_") == 2  # by itself, and in the line
+        done = subprocess.run(["sh", "-c", curl_of(server)], capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout)["accepted"] == 1
+        again = subprocess.run(["sh", "-c", curl_of(server)], capture_output=True, text=True, check=True)
+        assert again.returncode == 0
+    with running_server(tmp_path / "data") as server:
+        assert server.ingest_key is None
+        assert server.base_url in server.greeting
+        assert len(server.greeting.splitlines()) == 1
+
+
+def test_the_address_lies_beside_the_ledger_for_its_owner_only_while_it_runs(tmp_path: Path) -> None:
+    file = tmp_path / "data/server.json"
+    with running_server(tmp_path / "data") as server:
+        assert json.loads(file.read_text())["url"] == server.base_url
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert server.stop() == 0
+    assert not file.exists()
+
+
+def test_a_second_server_on_the_same_directory_says_who_is_there(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        second = bursar("serve", "--port", "0", "--data-dir", tmp_path / "data")
+        assert second.code == 1
+        assert server.base_url in second.talk
+        assert "Traceback" not in second.talk
+
+
+def test_a_taken_port_is_told_before_the_ledger_is_touched(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        port = server.base_url.rpartition(":")[2]
+        second = bursar("serve", "--port", port, "--data-dir", tmp_path / "other")
+    assert second.code == 1
+    assert port in second.talk
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill9"])
+def test_what_was_answered_is_there_after_any_end(how: str, tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        sent = {"events": [{**EVENT, "idempotency_key": "once"}]}
+        assert server.post("/v1/ingest", sent, key=server.ingest_key).status_code == 202
+        key = server.ingest_key
+        getattr(server, how)()
+    with running_server(tmp_path / "data") as server:
+        answer = server.post("/v1/ingest", sent, key=key)
+        assert answer.json()["duplicates"] == 1
+
+
+def test_help_is_quick_and_needs_no_server(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", shlex.join([sys.executable, "-X", "importtime", "-m", "bursar.cli.main", "--help"])],
+        env=environment({}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert imported.isdisjoint(
+        {"fastapi", "pydantic", "uvicorn", "httpx2", "sqlite3", "structlog", "bursar.wiring"}
+    )
