@@ -100,7 +100,7 @@ class Intake:
             return await self._record_singly(transaction, org, events)
 
         try:
-            return await self._store.transact(whole)
+            return await self._store.transact(whole, is_large=True)
         except AmountOverflow:
             return await self._store.transact(one_by_one)
 

@@ -141,8 +141,12 @@ class Transaction(Protocol):
 class Store(Protocol):
     """A storage engine's writing side."""
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def transact(
+        self, work: Callable[[Transaction], Awaitable[Result]], *, is_large: bool = False
+    ) -> Result:
         """Run `work` in one transaction; commit durably before returning its result.
+
+        `is_large` says that the commit is worth letting other tasks run meanwhile.
 
         Raises:
             StorageFull: The disk is full; nothing was written.

@@ -61,6 +61,14 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def answers(reader: sqlite3.Connection) -> bool:
+    """Whether the file can be read at this moment."""
+    try:
+        return reader.execute("SELECT max(org) FROM organisation").fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
 class _SumDurations:
     """SQL aggregate: the packed sum of packed histograms."""
 

@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -117,6 +118,7 @@ class SqliteStore:
         self._turn = asyncio.Lock()
         self._caches: OrderedDict[Org, DirectoryCache] = OrderedDict()
         self._writer: sqlite3.Connection | None = None
+        self._committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
     def open(self) -> None:
         """Take the data directory's lock, bring the schema up to date, open the writer.
@@ -132,23 +134,24 @@ class SqliteStore:
     def close(self) -> None:
         """Checkpoint, close and give the lock back."""
         if self._writer is not None:
+            self._committer.shutdown()
             self._writer.close()
             self._writer = None
         self._lock_file.release()
-
-    def answers(self) -> bool:
-        """Whether the file can be read at this moment."""
-        try:
-            return self._writer is not None and self._writer.execute("SELECT 1").fetchone() is not None
-        except sqlite3.Error:
-            return False
 
     def reader(self) -> sqlite3.Connection:
         """Return a new read-only connection to the same file."""
         return open_reader(self.path)
 
-    async def transact(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
-        """Run `work` and commit; on any error roll back and raise it, translated."""
+    async def transact(
+        self, work: Callable[[SqliteTransaction], Awaitable[Result]], *, is_large: bool = False
+    ) -> Result:
+        """Run `work` and commit; on any error roll back and raise it, translated.
+
+        `is_large` commits on a thread of its own: SQLite syncs and checkpoints without the
+        interpreter lock, so the loop can read and decode the next request meanwhile. For a
+        small commit the hand-over would cost more than it gives.
+        """
         async with self._turn:
             connection = self._writer
             if connection is None:
@@ -158,11 +161,23 @@ class SqliteStore:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     result = await work(transaction)
-                    connection.execute("COMMIT")
+                    if is_large:
+                        await self._commit_aside(connection)
+                    else:
+                        connection.execute("COMMIT")
                 except BaseException:
                     self._undo(connection, transaction)
                     raise
             return result
+
+    async def _commit_aside(self, connection: sqlite3.Connection) -> None:
+        """Commit on the committing thread; a cancelled caller still waits for its end."""
+        committing = asyncio.get_running_loop().run_in_executor(self._committer, connection.execute, "COMMIT")
+        try:
+            await asyncio.shield(committing)
+        except asyncio.CancelledError:
+            await asyncio.wait([committing])
+            raise
 
     def _undo(self, connection: sqlite3.Connection, transaction: SqliteTransaction) -> None:
         """Roll back; a full disk may already have done so by itself."""
