@@ -14,11 +14,15 @@ _log = structlog.get_logger()
 
 
 class Job(NamedTuple):
-    """What to run, how often, under which name."""
+    """What to run, how often, under which name; and whether once more at the end.
+
+    `at_stop` is for jobs that write down what was gathered in memory.
+    """
 
     name: str
     every_s: float
     run: Callable[[], Awaitable[None]]
+    at_stop: bool = True
 
 
 class Schedule:
@@ -33,12 +37,13 @@ class Schedule:
         self._tasks = [asyncio.create_task(_repeat(job), name=job.name) for job in self._jobs]
 
     async def stop(self) -> None:
-        """End all jobs, then run each a last time so that nothing gathered is left behind."""
+        """End all jobs, then run those that gather a last time so that nothing is left behind."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for job in self._jobs:
-            await _run(job)
+            if job.at_stop:
+                await _run(job)
 
 
 async def _repeat(job: Job) -> None:
