@@ -7,6 +7,7 @@ The cache holds whole subjects, so that the hot path looks up one tuple an event
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,10 +20,18 @@ Canonicalise = Callable[[str, str], tuple[str, str]]
 
 OTHER = 1
 OTHER_NAME = "(other)"
-AGENTS_MAX = 10_000
-NAMES_MAX = 100_000
 SUBJECTS_CACHED_MAX = 50_000
 CARDS_CACHED_MAX = 10_000
+
+
+class Limits(NamedTuple):
+    """How many names of a kind one organisation may have; beyond, they count as `(other)`."""
+
+    agents: int = 10_000
+    others: int = 100_000
+
+
+DEFAULT_LIMITS = Limits()
 
 _INSERT = {
     "agent": """INSERT INTO agent (org, agent, name, id, display_name, created_at)
@@ -74,12 +83,15 @@ class SqliteDirectory:
         cache: DirectoryCache,
         canonicalise: Canonicalise,
         now: int,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._connection = connection
         self._org = org
         self._cache = cache
         self._canonicalise = canonicalise
         self._now = now
+        self._limits = limits
 
     async def resolve(self, events: Sequence[UsageEvent]) -> Sequence[Refs]:
         """Return the row numbers of each event's names, making what is new."""
@@ -129,7 +141,7 @@ class SqliteDirectory:
         row = self._connection.execute(_FIND[kind], (self._org, name)).fetchone()
         if row is not None:
             return int(row[0])
-        number = self._next(kind, AGENTS_MAX if kind == "agent" else NAMES_MAX)
+        number = self._next(kind, self._limits.agents if kind == "agent" else self._limits.others)
         if number is None:
             overflow[kind] = name
             return OTHER
@@ -153,7 +165,7 @@ class SqliteDirectory:
         row = self._connection.execute(_FIND_MODEL, (self._org, *names)).fetchone()
         if row is not None:
             return int(row[0])
-        number = self._next("model", NAMES_MAX)
+        number = self._next("model", self._limits.others)
         if number is None:
             overflow.update(provider=subject.provider, model=subject.model)
             return OTHER

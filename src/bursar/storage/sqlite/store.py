@@ -20,7 +20,13 @@ from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
 from bursar.core.ids import Org
 from bursar.storage.sqlite.connection import FileLock, open_reader, open_writer
-from bursar.storage.sqlite.directory import Canonicalise, DirectoryCache, SqliteDirectory
+from bursar.storage.sqlite.directory import (
+    DEFAULT_LIMITS,
+    Canonicalise,
+    DirectoryCache,
+    Limits,
+    SqliteDirectory,
+)
 from bursar.storage.sqlite.ledger import SqliteLedger
 from bursar.storage.sqlite.migrate import migrate
 
@@ -96,8 +102,10 @@ class SqliteTransaction:
             with translated_errors():
                 yield
         except BaseException:
-            self.connection.execute("ROLLBACK TO part")
-            self.connection.execute("RELEASE part")
+            # A full disk may already have undone the whole transaction, savepoints and all.
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK TO part")
+                self.connection.execute("RELEASE part")
             self._store.forget(self.touched)
             raise
         self.connection.execute("RELEASE part")
@@ -107,14 +115,22 @@ class SqliteStore:
     """The open file: lock, writer, and the caches that go with them.
 
     `clock` gives server time in microseconds UTC; `canonicalise` names a new model's
-    canonical provider and model.
+    canonical provider and model; `limits` caps the names of each organisation.
     """
 
-    def __init__(self, data_dir: Path, *, clock: Callable[[], int], canonicalise: Canonicalise) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        clock: Callable[[], int],
+        canonicalise: Canonicalise,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self.path = data_dir / DATABASE_NAME
         self._lock_file = FileLock(data_dir / LOCK_NAME)
         self._clock = clock
         self._canonicalise = canonicalise
+        self._limits = limits
         self._turn = asyncio.Lock()
         self._caches: OrderedDict[Org, DirectoryCache] = OrderedDict()
         self._writer: sqlite3.Connection | None = None
@@ -194,7 +210,7 @@ class SqliteStore:
                 self._caches.popitem(last=False)
         else:
             self._caches.move_to_end(org)
-        return SqliteDirectory(connection, org, cache, self._canonicalise, self._clock())
+        return SqliteDirectory(connection, org, cache, self._canonicalise, self._clock(), limits=self._limits)
 
     def forget(self, orgs: set[Org]) -> None:
         """Drop cached names of `orgs`: some may have been made by what was undone."""
