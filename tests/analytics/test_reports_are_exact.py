@@ -18,14 +18,14 @@ from bursar.ledger.rows import Measures
 
 # Clocks change in Lord Howe (by half an hour) on 4 April, in Santiago at midnight of the 5th.
 FIRST = 1_775_174_400_000_000 // MICROS_PER_HOUR * MICROS_PER_HOUR
-HOURS = 96
+HOURS = (0, 17, 18, 19, 24, 38, 39, 40, 50, 51, 52, 53, 95)
 ZONES = ("UTC", "Asia/Kolkata", "Australia/Lord_Howe", "America/Santiago")
 PERIODS = {Granularity.HOUR: Period.HOURLY, Granularity.DAY: Period.DAILY, Granularity.WEEK: Period.WEEKLY}
 HALF = MICROS_PER_HOUR // 2
 
 instants = st.builds(
     lambda hour, within: FIRST + hour * MICROS_PER_HOUR + within,
-    st.integers(0, HOURS),
+    st.sampled_from(HOURS),
     st.sampled_from((0, 1, HALF - 1, HALF, MICROS_PER_HOUR - 1)) | st.integers(0, MICROS_PER_HOUR - 1),
 )
 few = st.sampled_from
@@ -132,7 +132,7 @@ def plain_sums(question: Question, standing: Iterable[UsageEvent]) -> dict[objec
     return sums
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(events, max_size=25),
     st.lists(st.tuples(st.integers(0, 24), events), max_size=4),

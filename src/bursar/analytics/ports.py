@@ -21,7 +21,6 @@ class ReportReader(Protocol):
         """Return the rows of `query` and their total.
 
         Raises:
-            AmountOverflow: A total would leave 64 bits.
             Unavailable: Too many readers are waiting.
         """
         ...

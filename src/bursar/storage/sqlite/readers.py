@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from bursar.core.errors import AmountOverflow, Unavailable
+from bursar.core.errors import Unavailable
 from bursar.storage.sqlite.store import translated_errors
 
 Result = TypeVar("Result")
@@ -41,7 +41,6 @@ class SqliteReaders:
         """Return what `work` reads from one snapshot, in a reader's thread.
 
         Raises:
-            AmountOverflow: A sum left 64 bits.
             Unavailable: `WAITING_MAX` calls are under way already.
         """
         if self._waiting >= WAITING_MAX:
@@ -65,11 +64,6 @@ class SqliteReaders:
             connection.execute("BEGIN")
             try:
                 return work(connection)
-            except sqlite3.OperationalError as error:
-                # SQLite gives this case no code of its own, only SQLITE_ERROR and the text.
-                if "integer overflow" in str(error):
-                    raise AmountOverflow("a total would leave 64 bits; ask for a shorter range") from error
-                raise
             finally:
                 connection.execute("ROLLBACK")
 

@@ -7,15 +7,17 @@ array that drives the loop, so that each is one seek in a clustered key.
 
 import json
 import sqlite3
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
-from bursar.analytics.plan import Piece, Plan, RollUp, plan
+from bursar.analytics.plan import Plan, RollUp, plan
 from bursar.analytics.ports import ReportReader
 from bursar.analytics.query import NOTHING, Dim, Query, Report, Row, add
 from bursar.core.errors import NotFound
 from bursar.core.ids import Org
 from bursar.ledger.rows import MEASURES, Measures
-from bursar.storage.sqlite.names import PROVIDER, Conditions, conditions, labels
+from bursar.storage.sqlite.names import PROVIDER, Conditions, Key, conditions, labels
 from bursar.storage.sqlite.readers import SqliteReaders
 
 _ZONE = "SELECT zone FROM organisation WHERE org = ?"
@@ -30,8 +32,6 @@ _PIECES = """span.value ->> 0 AS piece{keys}, {sums}
     FROM json_each(:{pieces}) AS span CROSS JOIN {table} AS r
         ON r.org = :org AND r.{time} >= span.value ->> 1 AND r.{time} < span.value ->> 2{tests}
     GROUP BY piece{names}"""
-_ROLLUP_SUMS = ", ".join(f"SUM(r.{name}) AS {name}" for name in MEASURES)
-_TOTALS = ", ".join(f"SUM({name}) AS {name}" for name in MEASURES)
 _TOKENS = """(r.input_tokens + r.output_tokens + r.reasoning_tokens + r.cache_read_tokens
     + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.media_tokens)"""
 _OF_ENTRY = {
@@ -41,8 +41,11 @@ _OF_ENTRY = {
     "unpriced_tokens": f"CASE WHEN r.cost_nusd IS NULL THEN {_TOKENS} ELSE 0 END",
     "cost_nusd": "coalesce(r.cost_nusd, 0)",
 }
-_EVENT_SUMS = ", ".join(f"SUM({_OF_ENTRY.get(name, f'r.{name}')}) AS {name}" for name in MEASURES)
-_ENTRY_SUMS = ", ".join(f"SUM(r.sign * ({_OF_ENTRY.get(name, f'r.{name}')})) AS {name}" for name in MEASURES)
+_ROLLUP = {name: f"r.{name}" for name in MEASURES}
+_EVENT = _ROLLUP | _OF_ENTRY
+_CORRECTION = {name: f"r.sign * ({value})" for name, value in _EVENT.items()}
+_OVERFLOW = "integer overflow"
+"""SQLite's text for a sum beyond 64 bits, which has no code of its own."""
 
 
 class SqliteReports(ReportReader):
@@ -90,54 +93,99 @@ def _rows(connection: sqlite3.Connection, query: Query, tests: Conditions) -> tu
     """Return the page's rows with their names, and whether more follow."""
     dims = [dim for dim in query.dims if dim is not Dim.PROVIDER or Dim.MODEL not in query.dims]
     chosen = plan(query, within=tests.within)
-    sql = _statement(chosen, dims, tests)
     parameters = {
         "org": query.org,
-        "whole": _json(chosen.whole),
-        "cut": _json(chosen.cut),
+        "whole": json.dumps(chosen.whole),
+        "cut": json.dumps(chosen.cut),
         "most": query.limit + 1,
         "skipped": query.offset,
         **tests.parameters,
     }
-    found = connection.execute(sql, parameters).fetchall() if sql else []
+    found = _fetch(connection, chosen, dims, tests, parameters)
     has_more = len(found) > query.limit
     del found[query.limit :]
-    first = 1 + len(dims)
     names = [
-        labels(connection, query.org, dim, (row[position] for row in found))
-        for position, dim in enumerate(dims, start=1)
+        labels(connection, query.org, dim, (row.keys[position] for row in found))
+        for position, dim in enumerate(dims)
     ]
-    rows = [
-        Row(
-            row[0],
-            {
-                text: name
-                for key, known in zip(row[1:first], names, strict=True)
-                for text, name in known[key].items()
-            },
-            Measures._make(row[first:]),
-        )
-        for row in map(tuple, found)
-    ]
+    rows = []
+    for row in found:
+        named: dict[str, str | None] = {}
+        for key, known in zip(row.keys, names, strict=True):
+            named.update(known[key])
+        rows.append(Row(row.piece, named, row.measures))
     return rows, has_more
 
 
-def _statement(chosen: Plan, dims: list[Dim], tests: Conditions) -> str:
-    """Return the statement that adds the plan's parts; empty when there is nothing to read."""
-    parts = []
-    if chosen.whole and chosen.rollup is not None:
-        parts.append(_part(_ROLLUP_TABLES[chosen.rollup], "hour", "whole", _ROLLUP_SUMS, dims, tests))
-    if chosen.cut:
-        parts.append(_part("event", "occurred_at", "cut", _EVENT_SUMS, dims, tests))
-        parts.append(_part("entry", "occurred_at", "cut", _ENTRY_SUMS, dims, tests))
-    if not parts:
-        return ""
+class _Found(NamedTuple):
+    """A row before its keys have names."""
+
+    piece: int
+    keys: tuple[Key, ...]
+    measures: Measures
+
+
+def _fetch(
+    connection: sqlite3.Connection,
+    chosen: Plan,
+    dims: list[Dim],
+    tests: Conditions,
+    parameters: Mapping[str, Key],
+) -> list[_Found]:
+    """Return the rows of the plan; sums beyond 64 bits are added anew in two halves."""
+    first = 1 + len(dims)
+    try:
+        rows = connection.execute(_statement(chosen, dims, tests, wide=False), parameters)
+        return [_Found(row[0], row[1:first], Measures._make(row[first:])) for row in map(tuple, rows)]
+    except sqlite3.OperationalError as error:
+        if _OVERFLOW not in str(error):
+            raise
+    rows = connection.execute(_statement(chosen, dims, tests, wide=True), parameters)
+    return [_Found(row[0], row[1:first], _joined(row[first:])) for row in map(tuple, rows)]
+
+
+def _joined(halves: Sequence[int]) -> Measures:
+    """Return measures from their upper and lower halves, which alternate."""
+    return Measures._make([(high << 32) + low for high, low in zip(halves[::2], halves[1::2], strict=True)])
+
+
+def _statement(chosen: Plan, dims: list[Dim], tests: Conditions, *, wide: bool) -> str:
+    """Return the statement that adds the plan's parts.
+
+    `wide` sums the upper and the lower 32 bits apart, which takes twice as long and cannot
+    overflow.
+    """
+    parts = [
+        _part("event", "occurred_at", "cut", _sums(_EVENT, wide=wide), dims, tests),
+        _part("entry", "occurred_at", "cut", _sums(_CORRECTION, wide=wide), dims, tests),
+    ]
+    if chosen.rollup is not None:
+        table = _ROLLUP_TABLES[chosen.rollup]
+        parts.append(_part(table, "hour", "whole", _sums(_ROLLUP, wide=wide), dims, tests))
     keys = "".join(f", {_key(dim, n)} AS key{n}" for n, dim in enumerate(dims))
     names = "".join(f", key{n}" for n in range(len(dims)))
     union = " UNION ALL ".join(parts)
-    return f"""SELECT piece{keys}, {_TOTALS} FROM ({union}) GROUP BY piece{names}
-        HAVING SUM(requests) > 0
-        ORDER BY piece, cost_nusd DESC, requests DESC{names} LIMIT :most OFFSET :skipped"""
+    some = "(SUM(requests) << 32) + SUM(requests_low)" if wide else "SUM(requests)"
+    cost = "cost_nusd * 4294967296.0 + cost_nusd_low" if wide else "cost_nusd"
+    return f"""SELECT piece{keys}, {_totals(wide=wide)} FROM ({union}) GROUP BY piece{names}
+        HAVING {some} > 0
+        ORDER BY piece, {cost} DESC, requests DESC{names} LIMIT :most OFFSET :skipped"""
+
+
+def _sums(values: Mapping[str, str], *, wide: bool) -> str:
+    """Return the sums of one part's measures."""
+    if wide:
+        return ", ".join(
+            f"SUM(({value}) >> 32) AS {name}, SUM(({value}) & 4294967295) AS {name}_low"
+            for name, value in values.items()
+        )
+    return ", ".join(f"SUM({value}) AS {name}" for name, value in values.items())
+
+
+def _totals(*, wide: bool) -> str:
+    """Return the sums of the parts' sums."""
+    names = [name + half for name in MEASURES for half in (("", "_low") if wide else ("",))]
+    return ", ".join(f"SUM({name}) AS {name}" for name in names)
 
 
 def _part(table: str, time: str, pieces: str, sums: str, dims: list[Dim], tests: Conditions) -> str:  # noqa: PLR0917 - the blanks of one template, filled in one place
@@ -154,7 +202,3 @@ def _key(dim: Dim, number: int) -> str:
     if dim is Dim.PROVIDER:
         return f"(SELECT {PROVIDER} FROM model WHERE org = :org AND model = d{number})"
     return f"d{number}"
-
-
-def _json(pieces: list[Piece]) -> str:
-    return json.dumps(pieces)
