@@ -36,10 +36,10 @@ from bursar.jobs.schedule import Job, Schedule
 from bursar.ledger.verification import VerifyReport
 from bursar.pricing.engine import CostBasis, PriceBook, canonical
 from bursar.settings import Settings
+from bursar.storage.sqlite import verify
 from bursar.storage.sqlite.connection import answers
 from bursar.storage.sqlite.keys import SqliteKeys
 from bursar.storage.sqlite.organisations import SqliteOrganisations
-from bursar.storage.sqlite import verify
 from bursar.storage.sqlite.store import DATABASE_NAME, SqliteStore
 from bursar.storage.sqlite.verify_slices import SqliteAuditor
 from bursar.web.edge import Edge
