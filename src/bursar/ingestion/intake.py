@@ -185,16 +185,19 @@ class Intake:
 
 
 def _receipt(result: BatchResult) -> Receipt:
-    return Receipt(result.batch, result.recorded, result.duplicates, result.conflicts, (), result.unpriced)
+    return Receipt(
+        result.batch, result.recorded, result.duplicates, result.conflicts, (), len(result.unpriced)
+    )
 
 
 def _part(result: BatchResult, start: int, end: int) -> Receipt:
     """Return the receipt of the events from `start` to `end` of a shared batch."""
+    unpriced = sum(start <= index < end for index in result.unpriced)
     if not result.duplicates and not result.conflicts:
-        return Receipt(result.batch, end - start, unpriced=result.unpriced)
+        return Receipt(result.batch, end - start, unpriced=unpriced)
     duplicates = [index - start for index in result.duplicates if start <= index < end]
     conflicts = [index - start for index in result.conflicts if start <= index < end]
-    return Receipt(result.batch, end - start - len(conflicts), duplicates, conflicts, (), result.unpriced)
+    return Receipt(result.batch, end - start - len(conflicts), duplicates, conflicts, (), unpriced)
 
 
 def _shifted(receipt: Receipt, by: int) -> Receipt:

@@ -25,14 +25,14 @@ class BatchResult(NamedTuple):
         recorded: How many events count now, duplicates included.
         duplicates: Positions whose key and content were there already.
         conflicts: Positions whose key was there with other content; nothing changed.
-        unpriced: How many of the fresh events have no price.
+        unpriced: Positions of the fresh events that have no price.
     """
 
     batch: int | None
     recorded: int
     duplicates: Sequence[int]
     conflicts: Sequence[int]
-    unpriced: int
+    unpriced: Sequence[int]
 
 
 async def process_batch(
@@ -54,14 +54,15 @@ async def process_batch(
     fresh = events if len(claim.fresh) == len(events) else [events[index] for index in claim.fresh]
     batch = await unit.ledger.next_batch()
     posting = None
-    unpriced = 0
+    unpriced: Sequence[int] = ()
     if fresh:
         refs = await unit.directory.resolve(fresh)
         prices = list(map(pricer.price, fresh))
         cards = await unit.directory.cards(prices)
         posting = post(unit.org, batch, fresh, zip(refs, prices, cards, strict=True))
         await unit.ledger.append(posting, [event for event in fresh if event.prompt is not None])
-        unpriced = len(posting.unpriced)
+        if posting.unpriced:
+            unpriced = [i for i, price in zip(claim.fresh, prices, strict=True) if price.cost_nusd is None]
     known = await _post_known(unit, events, claim.known, pricer, batch)
     if fresh or known.revised:
         hours = {*(posting.rollups.hours if posting else ()), *known.hours}
