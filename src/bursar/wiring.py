@@ -20,11 +20,16 @@ from bursar.core.ids import Org, new_id
 from bursar.core.time import system_clock
 from bursar.directory.organisations import Organisation
 from bursar.http.app import create_app
+from bursar.http.v1.costs import costs_router
+from bursar.http.v1.events_read import events_router
+from bursar.http.v1.events_write import EventsEndpoint
 from bursar.http.v1.hot_schema import HOT_PATHS
+from bursar.http.v1.imports import imports_router
 from bursar.http.v1.ingest import BodyLimits, IngestEndpoint
 from bursar.http.v1.ingest_body import IngestDecoder
 from bursar.http.v1.keys import keys_router
 from bursar.http.v1.organisations import organisations_router
+from bursar.http.v1.reports import reports_router
 from bursar.http.v1.system import system_router
 from bursar.http.v1.track import TrackEndpoint
 from bursar.identity import keys
@@ -38,8 +43,12 @@ from bursar.pricing.engine import CostBasis, PriceBook, canonical
 from bursar.settings import Settings
 from bursar.storage.sqlite import verify
 from bursar.storage.sqlite.connection import answers
+from bursar.storage.sqlite.cursors import SqliteCursors
+from bursar.storage.sqlite.event_pages import SqliteEvents
 from bursar.storage.sqlite.keys import SqliteKeys
 from bursar.storage.sqlite.organisations import SqliteOrganisations
+from bursar.storage.sqlite.readers import SqliteReaders
+from bursar.storage.sqlite.reports import SqliteReports
 from bursar.storage.sqlite.store import DATABASE_NAME, SqliteStore
 from bursar.storage.sqlite.verify_slices import SqliteAuditor
 from bursar.web.edge import Edge
@@ -67,6 +76,10 @@ class Treasury:
         self.operator_token = _operator_token(settings.data_dir)
         self.organisations = SqliteOrganisations(self.store, self._reader)
         self.keys = SqliteKeys(self.store, self._reader)
+        self.cursors = SqliteCursors(self.store, self._reader, clock)
+        self._readers = SqliteReaders(self.store.reader)
+        self.reports = SqliteReports(self._readers)
+        self.events = SqliteEvents(self._readers)
         self.books = Books(self._load_book)
         self.intake = Intake(self.store, self.books, clock, coalesce_events_max=settings.coalesce_events_max)
         self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
@@ -88,6 +101,7 @@ class Treasury:
     async def stop(self) -> None:
         """End the jobs, write what they gathered, close the file."""
         await self.schedule.stop()
+        self._readers.close()
         self._reader.close()
         self.store.close()
 
@@ -128,15 +142,28 @@ class Treasury:
         decoder = IngestDecoder(events_max=settings.batch_events_max)
         ingest = IngestEndpoint(self.authenticator, limits, decoder, self.intake, self.clock)
         track = TrackEndpoint(self.authenticator, limits, self.intake, self.clock)
+        events = EventsEndpoint(
+            self.authenticator,
+            limits,
+            self.intake,
+            self.books,
+            self.clock,
+            events_max=settings.batch_events_max,
+        )
         routers = [
             organisations_router(guard, self.organisations, self.create_organisation),
             keys_router(guard, self.keys, self.authenticator, self.clock),
+            costs_router(guard, self.reports, self.clock),
+            reports_router(guard, self.reports, self.clock),
+            events_router(guard, self.events, self.reports),
+            imports_router(guard, self.cursors, limits),
             system_router(self._probe, self.registry, settings.metrics_token),
         ]
         app = create_app(routers, lifespan=self._lifespan, hot_paths=HOT_PATHS)
         hot: dict[tuple[str, str], ASGIApp] = {
             ("POST", "/v1/ingest"): ingest,
             ("POST", "/v1/track"): track,
+            ("POST", "/v1/events"): events,
         }
         return Edge(app, hot, HttpMetrics(self.registry))
 

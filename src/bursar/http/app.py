@@ -17,6 +17,9 @@ import bursar
 from bursar.core.errors import AppError
 from bursar.web.problems import PROBLEM_TYPE, encode, problem, problem_of, status_of
 
+HotPaths = Mapping[str, Mapping[str, object]]
+"""OpenAPI operations by path and method."""
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _DESCRIPTION = (
@@ -39,9 +42,7 @@ _PROBLEM_SCHEMA = {
 }
 
 
-def create_app(
-    routers: Sequence[APIRouter], *, lifespan: Lifespan | None, hot_paths: Mapping[str, object]
-) -> FastAPI:
+def create_app(routers: Sequence[APIRouter], *, lifespan: Lifespan | None, hot_paths: HotPaths) -> FastAPI:
     """Return the app with `routers` mounted and every error answered as a problem document."""
     app = FastAPI(
         title="Bursar",
@@ -61,14 +62,15 @@ def create_app(
     return app
 
 
-def _describe(app: FastAPI, hot_paths: Mapping[str, object]) -> None:
+def _describe(app: FastAPI, hot_paths: HotPaths) -> None:
     """Complete the generated document: hot routes, and the one error body everywhere."""
     generate = app.openapi
 
     def openapi() -> dict[str, object]:
         if app.openapi_schema is None:
             document = generate()
-            document["paths"].update(hot_paths)
+            for path, operations in hot_paths.items():
+                document["paths"].setdefault(path, {}).update(operations)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = _PROBLEM_SCHEMA
             for operations in document["paths"].values():

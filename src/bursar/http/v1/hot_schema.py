@@ -5,6 +5,8 @@
 
 from collections.abc import Mapping
 
+from bursar.capture import checks
+
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 256}
 _OPTIONAL_TEXT = {"type": ["string", "null"], "maxLength": 256}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 10**12}
@@ -60,6 +62,34 @@ _TRACK = {
 }
 
 
+_NATIVE_EVENT = {
+    "type": "object",
+    "required": ["agent", "model"],
+    "properties": {
+        "agent": _TEXT,
+        "provider": _OPTIONAL_TEXT,
+        "model": _TEXT,
+        "occurred_at": {"type": ["string", "null"], "format": "date-time", "description": "With a zone."},
+        "idempotency_key": {"type": ["string", "null"], "minLength": 1, "maxLength": 512},
+        "key_hex": {"type": ["string", "null"], "pattern": "^[0-9a-fA-F]{32}$"},
+        "revision": {"type": ["integer", "null"], "minimum": 0},
+        **dict.fromkeys(
+            ("project", "feature", "user", "run_id", "parent_run_id", "session_id"), _OPTIONAL_TEXT
+        ),
+        **dict.fromkeys(checks.COUNT_FIELDS, _COUNT),
+        "cost_usd": {"type": ["number", "string", "null"], "description": "What the caller says it cost."},
+        "duration_ms": {"type": ["integer", "null"], "minimum": 0},
+        "status": {"enum": ["ok", "error", None]},
+        "error": {"type": ["string", "null"]},
+        "billing": {"enum": ["metered", "subscription", None]},
+        "service_tier": {"enum": [*checks.SERVICE_TIERS, None]},
+        "attributes": {"type": ["object", "null"], "additionalProperties": True},
+        "prompt": {"type": ["string", "null"], "description": "Kept to 2,048 characters."},
+    },
+    "additionalProperties": True,
+}
+
+
 def _body(schema: Mapping[str, object]) -> dict[str, object]:
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
@@ -68,7 +98,7 @@ def _answer(description: str) -> dict[str, object]:
     return {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
 
 
-HOT_PATHS: Mapping[str, object] = {
+HOT_PATHS: Mapping[str, Mapping[str, object]] = {
     "/v1/ingest": {
         "post": {
             "operationId": "events_ingest",
@@ -91,6 +121,38 @@ HOT_PATHS: Mapping[str, object] = {
             "tags": ["capture"],
             "requestBody": _body(_TRACK),
             "responses": {"201": _answer("Recorded, durably.")},
+        }
+    },
+    "/v1/events": {
+        "post": {
+            "operationId": "events_create",
+            "summary": "Record calls in Bursar's own form; each bad one is named, the others are recorded",
+            "tags": ["capture"],
+            "parameters": [
+                {
+                    "name": "dry_run",
+                    "in": "query",
+                    "description": "Decode and price, record nothing.",
+                    "schema": {"type": "boolean", "default": False},
+                }
+            ],
+            "requestBody": _body(
+                {
+                    "oneOf": [
+                        _NATIVE_EVENT,
+                        {"type": "array", "items": _NATIVE_EVENT},
+                        {
+                            "type": "object",
+                            "required": ["events"],
+                            "properties": {"events": {"type": "array", "items": _NATIVE_EVENT}},
+                        },
+                    ]
+                }
+            ),
+            "responses": {
+                "200": _answer("Nothing new in it: duplicates, or nothing good."),
+                "201": _answer("Recorded, durably."),
+            },
         }
     },
 }
