@@ -22,6 +22,7 @@ from bursar.storage.sqlite.columns import (
     MEASURE_LIST,
     MEASURE_PARAMETERS,
 )
+from bursar.storage.sqlite.directory import OTHER
 
 _CLAIM = "INSERT OR IGNORE INTO event_key (org, key, occurred_at, revision) VALUES (?, ?, ?, ?)"
 _INSERT_EVENT = f"INSERT INTO event (org, {ENTRY_COLUMN_LIST}) VALUES (?, {ENTRY_PARAMETERS})"
@@ -116,7 +117,8 @@ class SqliteLedger:
             text, parent = connection.execute(_RUN_TEXT, (org, row.run)).fetchone()
             run_text = (text or uuid_text_from_id(row.run), uuid_text_from_id(parent) if parent else "")
         subject = connection.execute(_SUBJECT, (row.agent, org, row.model)).fetchone()
-        return Standing(row, known[1], found[0], *run_text, (subject[0] or "", subject[1], subject[2]))
+        names = _beyond_caps(row, (subject[0] or "", subject[1], subject[2]))
+        return Standing(row, known[1], found[0], *run_text, names)
 
     async def next_batch(self) -> int:
         """Return the number after the organisation's last batch."""
@@ -184,6 +186,19 @@ class SqliteLedger:
         )
         if rollups.runs:
             many(_ADD_RUN, [_run_row(org, key[0], run) for key, run in rollups.runs.items()])
+
+
+def _beyond_caps(row: EntryRow, names: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Return agent, provider and model as sent: those that count as `(other)` kept their text aside."""
+    if OTHER not in {row.agent, row.model} or row.attributes is None:
+        return names
+    kept = msgspec.json.decode(row.attributes, type=dict[str, object])
+    agent, provider, model = names
+    if row.agent == OTHER:
+        agent = str(kept.get("agent", agent))
+    if row.model == OTHER:
+        provider, model = str(kept.get("provider", provider)), str(kept.get("model", model))
+    return agent, provider, model
 
 
 def _spread_rows(org: int, items: Iterable[tuple[tuple[int, ...], Sums]]) -> list[tuple[object, ...]]:
