@@ -5,8 +5,6 @@ is known) and `organisation` itself. Tables are STRICT, so a sum that would leav
 (SQLite would turn it into a REAL) is refused instead of stored.
 """
 
-from alembic import op
-
 revision = "0001"
 down_revision = None
 
@@ -82,7 +80,7 @@ _ENTRY_COLUMNS = """
 """
 
 # Each statement on its own: a failed step must name the one that failed.
-_STATEMENTS = [
+STATEMENTS = [
     """CREATE TABLE organisation (
         org INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
@@ -228,5 +226,8 @@ _STATEMENTS = [
 
 
 def upgrade() -> None:
-    for statement in _STATEMENTS:
+    # Only here: an empty file gets STATEMENTS without alembic (`storage/sqlite/migrate.py`).
+    from alembic import op  # noqa: PLC0415
+
+    for statement in STATEMENTS:
         op.execute(statement)
