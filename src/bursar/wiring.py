@@ -35,7 +35,7 @@ from bursar.http.v1.track import TrackEndpoint
 from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
 from bursar.ingestion.books import Books
-from bursar.ingestion.intake import Intake
+from bursar.ingestion.intake import Intake, Receipt
 from bursar.jobs.audit import AuditJob
 from bursar.jobs.schedule import Job, Schedule
 from bursar.ledger.verification import VerifyReport
@@ -81,10 +81,16 @@ class Treasury:
         self.reports = SqliteReports(self._readers)
         self.events = SqliteEvents(self._readers)
         self.books = Books(self._load_book)
-        self.intake = Intake(self.store, self.books, clock, coalesce_events_max=settings.coalesce_events_max)
         self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
         self.registry = CollectorRegistry()
         self.ledger_metrics = LedgerMetrics(self.registry)
+        self.intake = Intake(
+            self.store,
+            self.books,
+            clock,
+            coalesce_events_max=settings.coalesce_events_max,
+            on_receipt=self._count,
+        )
         audit = AuditJob(SqliteAuditor(self.store, clock), self.ledger_metrics, clock)
         self.schedule = Schedule(
             [
@@ -134,6 +140,15 @@ class Treasury:
     async def _load_book(self, org: Org) -> PriceBook:
         organisation = next(one for one in await self.organisations.list() if one.org == org)
         return PriceBook((), basis=CostBasis(organisation.cost_basis))
+
+    def _count(self, receipt: Receipt) -> None:
+        """Count what became of a request's events."""
+        metrics = self.ledger_metrics
+        metrics.recorded.inc(receipt.recorded - len(receipt.duplicates))
+        metrics.duplicates.inc(len(receipt.duplicates))
+        metrics.conflicts.inc(len(receipt.conflicts))
+        metrics.quarantined.inc(len(receipt.quarantined))
+        metrics.unpriced.inc(receipt.unpriced)
 
     def _build_app(self) -> ASGIApp:
         settings = self.settings

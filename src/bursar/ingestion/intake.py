@@ -52,15 +52,25 @@ class _Waiting(NamedTuple):
 
 
 class Intake:
-    """Accepts the events of all organisations of one process."""
+    """Accepts the events of all organisations of one process.
+
+    `on_receipt` sees each request's receipt before its caller does: what metrics count.
+    """
 
     def __init__(
-        self, store: Store, books: PriceBooks, clock: Callable[[], int], *, coalesce_events_max: int
+        self,
+        store: Store,
+        books: PriceBooks,
+        clock: Callable[[], int],
+        *,
+        coalesce_events_max: int,
+        on_receipt: Callable[[Receipt], None] = lambda _receipt: None,
     ) -> None:
         self._store = store
         self._books = books
         self._clock = clock
         self._coalesce_events_max = coalesce_events_max
+        self._on_receipt = on_receipt
         self._waiting: list[_Waiting] = []
         self._drain: asyncio.Task[None] | None = None
 
@@ -90,7 +100,9 @@ class Intake:
             receipts.append(_shifted(await self._record_slice(org, part), start))
             if start + SLICE_EVENTS < len(events):
                 await asyncio.sleep(0)
-        return receipts[0] if len(receipts) == 1 else _joined(receipts)
+        receipt = receipts[0] if len(receipts) == 1 else _joined(receipts)
+        self._on_receipt(receipt)
+        return receipt
 
     async def _record_slice(self, org: Org, events: Sequence[UsageEvent]) -> Receipt:
         async def whole(transaction: Transaction) -> Receipt:
@@ -164,6 +176,7 @@ class Intake:
         except AmountOverflow:
             receipts = await self._store.transact(one_by_one)
         for waiting, receipt in zip(group, receipts, strict=True):
+            self._on_receipt(receipt)
             if not waiting.receipt.done():
                 waiting.receipt.set_result(receipt)
 
