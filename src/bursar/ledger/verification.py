@@ -9,7 +9,7 @@ figures. Not here: reading tables (`storage`).
 from typing import NamedTuple
 
 CHECKS = {
-    "file": "the file's own structure, types and constraints are whole",
+    "file": "the file itself is whole: its pages, the order of its keys, its indexes",
     "organisations": "every row belongs to an organisation that exists",
     "rollups": "the sum of entries is each hourly roll-up, row by row, histograms included",
     "totals": "the sum of entries is each agent's total",

@@ -133,7 +133,11 @@ def _check_row(scope: Scope, table: str, row: Row, cards: Cards) -> None:
     if counts not in _possible_counts(reported, computed):
         found = f"flags say {counts}, reported {reported}, computed {computed}"
         scope.differs("costs", table, _key(row), expected="a cost that is kept counts", found=found)
-    worked_out = None if card is None else _computed_nusd(card, row)
+    try:
+        worked_out = None if card is None else _computed_nusd(card, row)
+    except msgspec.DecodeError as error:
+        scope.differs("prices", table, _key(row), expected="units as JSON", found=error)
+        return
     if card is not None and card.card.service_tier != flags >> 4 & 15:
         scope.differs(
             "prices", table, _key(row), expected=f"tier {flags >> 4 & 15}", found=card.card.service_tier

@@ -137,10 +137,18 @@ class _Proof:
             batches = self._scope.rows(_TOUCHED, mark, BATCHES_AT_ONCE).fetchall()
             if not batches:
                 break
-            for hour in sorted({hour for _, hours in batches for hour in msgspec.json.decode(hours)}):
+            for hour in sorted({hour for number, hours in batches for hour in self._hours(number, hours)}):
                 self.check(hour, hour + MICROS_PER_HOUR)
             mark = batches[-1][0]
         return mark
+
+    def _hours(self, number: int, text: str) -> list[int]:
+        """Return the hours that a batch names; damage must not end the audit."""
+        try:
+            return msgspec.json.decode(text, type=list[int])
+        except msgspec.DecodeError:
+            self._scope.differs("batches", "batch", f"seq={number}", expected="hours as JSON", found=text)
+            return []
 
     def check_totals(self) -> tuple[Violation, ...]:
         """Prove what only the whole shows; return the violations, which stand until the next round."""
