@@ -154,7 +154,7 @@ def test_every_total_is_the_plain_sum_of_the_events_as_they_stand(
         standing[key] = revised
     for question in asked:
         zone = parse_zone(question.zone)
-        pieces = slices(question.granularity, zone, question.span) if question.granularity else []
+        pieces = slices(question.granularity, zone, question.span) if question.granularity else ()
         spans = tuple(piece.span for piece in pieces)
         report = ledger.report(Query(org, question.span, question.dims, question.filters, spans))
         starts = [span.starts_at for span in spans] or [question.span.starts_at]

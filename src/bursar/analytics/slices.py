@@ -7,6 +7,7 @@ periods begin is decided in `core.periods`; here they are only cut to the range 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,9 @@ from bursar.core.zones import day_of
 
 SLICES_MAX = 5_000
 """Most pieces of one range: 208 days by hour, 13 years by day."""
+
+_KEPT = 64
+"""Ranges kept: a page that is drawn anew asks for the same ones."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,7 +53,8 @@ class Slice(NamedTuple):
     name: str
 
 
-def slices(granularity: Granularity, zone: ZoneInfo, span: Span) -> list[Slice]:
+@lru_cache(maxsize=_KEPT)
+def slices(granularity: Granularity, zone: ZoneInfo, span: Span) -> tuple[Slice, ...]:
     """Return the pieces of `span`, oldest first, without gap or overlap.
 
     Raises:
@@ -69,7 +74,7 @@ def slices(granularity: Granularity, zone: ZoneInfo, span: Span) -> list[Slice]:
         ends_at = span.ends_at if window.ends_at is None else min(window.ends_at, span.ends_at)
         pieces.append(Slice(Span(starts_at, ends_at), name(zone, window.starts_at)))
         starts_at = ends_at
-    return pieces
+    return tuple(pieces)
 
 
 def _hour(zone: ZoneInfo, at: int) -> str:

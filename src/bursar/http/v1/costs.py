@@ -4,6 +4,7 @@ Field names and money as a JSON number are that product's; the filters, the grou
 its four, and the counts of unpriced requests are ours.
 """
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Annotated, NamedTuple
 
@@ -68,7 +69,7 @@ def costs_router(guard: Guard, reports: ReportReader, clock: Clock) -> APIRouter
         """Give requests, tokens and cost of each group, the most expensive first."""
         grouping = grouping_of(params.group_by)
         asked = range_of(params, await reports.zone(principal.org), clock())
-        pieces = slices(grouping.granularity, asked.zone, asked.span) if grouping.granularity else []
+        pieces = slices(grouping.granularity, asked.zone, asked.span) if grouping.granularity else ()
         report = await reports.report(
             ask.Query(
                 principal.org,
@@ -107,7 +108,7 @@ def grouping_of(listed: str) -> Grouping:
     return Grouping(dims, times[0] if times else None)
 
 
-def _row(row: Row, grouping: Grouping, pieces: list[Slice]) -> dict[str, object]:
+def _row(row: Row, grouping: Grouping, pieces: Sequence[Slice]) -> dict[str, object]:
     """Return one line: its slice and names, then its sums."""
     fields: dict[str, object] = {}
     if grouping.granularity is not None:

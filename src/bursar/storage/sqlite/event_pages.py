@@ -37,9 +37,10 @@ _IN_RANGE = """SELECT {columns} FROM {table} AS r
     WHERE r.org = :org AND r.occurred_at >= :starts_at AND r.occurred_at < :ends_at
         AND (r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
     ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
+# The + keeps the page's bound away from the index, where it would displace the span's end.
 _IN_SPANS = """SELECT {columns} FROM json_each(:spans) AS span CROSS JOIN {table} AS r
         ON r.org = :org AND r.occurred_at >= span.value ->> 0 AND r.occurred_at < span.value ->> 1
-    WHERE (r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
+    WHERE (+r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
     ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
 _HOURS_BACK = """WITH RECURSIVE hours (hour) AS (
         SELECT max(hour) FROM {table} WHERE org = :org AND hour < :ends_at

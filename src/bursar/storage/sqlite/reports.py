@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bursar.analytics.plan import Plan, RollUp, plan
 from bursar.analytics.ports import ReportReader
-from bursar.analytics.query import NOTHING, Dim, Query, Report, Row, add
+from bursar.analytics.query import NOTHING, Dim, Query, Report, Row
 from bursar.core.errors import NotFound
 from bursar.core.ids import Org
 from bursar.ledger.rows import MEASURES, Measures
@@ -83,10 +83,9 @@ def _report(connection: sqlite3.Connection, query: Query) -> Report:
 
 
 def _total(rows: list[Row]) -> Measures:
-    total = NOTHING
-    for row in rows:
-        total = add(total, row.measures)
-    return total
+    """Return the sum of all rows, column by column: far quicker than row by row."""
+    columns = zip(*(row.measures for row in rows), strict=True)
+    return Measures._make(map(sum, columns)) if rows else NOTHING
 
 
 def _rows(connection: sqlite3.Connection, query: Query, tests: Conditions) -> tuple[list[Row], bool]:
@@ -108,13 +107,15 @@ def _rows(connection: sqlite3.Connection, query: Query, tests: Conditions) -> tu
         labels(connection, query.org, dim, (row.keys[position] for row in found))
         for position, dim in enumerate(dims)
     ]
-    rows = []
-    for row in found:
-        named: dict[str, str | None] = {}
-        for key, known in zip(row.keys, names, strict=True):
-            named.update(known[key])
-        rows.append(Row(row.piece, named, row.measures))
-    return rows, has_more
+    return [Row(row.piece, _named(row.keys, names), row.measures) for row in found], has_more
+
+
+def _named(keys: tuple[Key, ...], names: list[dict[Key, dict[str, str | None]]]) -> dict[str, str | None]:
+    """Return what all keys of one row are called."""
+    named: dict[str, str | None] = {}
+    for key, known in zip(keys, names, strict=True):
+        named.update(known[key])
+    return named
 
 
 class _Found(NamedTuple):
