@@ -68,10 +68,11 @@ def _make(settings: "Settings") -> _Made:
         ingest, admin = (
             connection.post(
                 "/v1/keys",
-                {"name": f"first {scope} key", "environment": "local", "scopes": [scope]},
+                {"name": f"first {name} key", "environment": "local", "scopes": scopes},
                 kind=dict[str, object],
             )["raw_key"]
-            for scope in ("ingest", "admin")
+            # One key that records and reads is what a client of the four products expects.
+            for name, scopes in (("ingest", ["ingest", "read"]), ("admin", ["admin"]))
         )
     data_dir = str(settings.data_dir.resolve())
     return _Made(organisation["id"], settings.org, settings.zone, data_dir, str(ingest), str(admin))

@@ -175,7 +175,7 @@ async def _first_run(treasury: Treasury) -> str | None:
         return None
     settings = treasury.settings
     made = await treasury.create_organisation(settings.org, settings.zone)
-    return await treasury.create_key(made.org, "first ingest key", frozenset({Scope.INGEST}))
+    return await treasury.create_key(made.org, "first ingest key", frozenset({Scope.INGEST, Scope.READ}))
 
 
 def _settle() -> None:
@@ -192,8 +192,7 @@ def _greeting(settings: Settings, url: str, first_key: str | None) -> str:
         return f"Bursar {bursar.__version__} serves on {url} (data in {data_dir})"
     event = (
         '{"events":[{"agent_name":"my-agent","provider":"openai","model":"gpt-4o","input_tokens":1500,'
-        '"output_tokens":800,"cost":0,"timestamp":"\'"$(date -u +%FT%TZ)"\'",'
-        '"idempotency_key":"first-event"}]}'
+        '"output_tokens":800,"cost":0,"timestamp":"\'"$(date -u +%FT%TZ)"\'"}]}'
     )
     curl = (
         f"curl -sS {url}/v1/ingest -H 'Authorization: Bearer {first_key}'"
