@@ -1,0 +1,217 @@
+"""A real ledger file to write through the real pipeline, and to prove and break afterwards."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bursar.core.ids import Org, key_from_text, new_id
+from bursar.core.money import nusd_from_decimal
+from bursar.core.usage import Billing, ServiceTier, Source, Subject, UsageEvent
+from bursar.directory.organisations import Organisation
+from bursar.identity import keys
+from bursar.identity.keys import ApiKey, Scope
+from bursar.ingestion.intake import Intake, Receipt
+from bursar.ingestion.pipeline import BatchResult, process_batch
+from bursar.ledger.posting import Correction, correct
+from bursar.ledger.verification import VerifyReport
+from bursar.pricing.engine import CostBasis, PriceBook, canonical
+from bursar.storage.sqlite.directory import Limits
+from bursar.storage.sqlite.keys import SqliteKeys
+from bursar.storage.sqlite.organisations import SqliteOrganisations
+from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
+from bursar.storage.sqlite.verify import verify_file
+
+Result = TypeVar("Result")
+
+HOUR = 3_600_000_000
+NOON = 1_772_366_400_000_000  # 2026-03-01T12:00:00Z
+MODELS = (("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-20250514"), ("nobody", "unheard-of"))
+
+
+def event(name: str, at: int = NOON, **fields: object) -> UsageEvent:
+    """An event whose key is made of `name`; `agent`, `model`, `user` … go into its subject."""
+    subject = {kind: fields.pop(kind) for kind in Subject._fields if kind in fields}
+    given = {"agent": "writer", "provider": "openai", "model": "gpt-4o", **subject}
+    counts = {"input_tokens": 100, "output_tokens": 10, "duration_ms": 250, **fields}
+    return UsageEvent(
+        key=key_from_text(name), occurred_at=at, subject=Subject(**given), source=Source.INGEST, **counts
+    )
+
+
+class AuditedLedger:
+    """An open file in `directory` with three organisations: acme (1), umbrella (2), initech (3)."""
+
+    def __init__(self, directory: Path, limits: Limits | None = None) -> None:
+        self.directory = directory
+        self.now = NOON
+        caps = {} if limits is None else {"limits": limits}
+        self.store = SqliteStore(directory, clock=lambda: self.now, canonicalise=canonical_names, **caps)
+        self.store.open()
+        self.reader = self.store.reader()
+        self.book = PriceBook((), basis=CostBasis.AUTO)
+        self.intake = Intake(self.store, self, lambda: self.now, coalesce_events_max=64)
+        organisations = SqliteOrganisations(self.store, self.reader)
+        known = asyncio.run(organisations.list())
+        for name in ("acme", "umbrella", "initech")[len(known) :]:
+            made = Organisation(org=Org(0), id=new_id(), name=name, zone="UTC", created_at=NOON)
+            asyncio.run(organisations.create(made, actor="operator"))
+        self.acme, self.umbrella, self.initech = Org(1), Org(2), Org(3)
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    async def of(self, org: Org) -> PriceBook:
+        assert org in {self.acme, self.umbrella, self.initech}
+        return self.book
+
+    def run(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
+        return asyncio.run(self.store.transact(work))
+
+    def post(self, events: Sequence[UsageEvent], org: Org | None = None) -> BatchResult:
+        """One `process_batch` in one transaction."""
+        of = org or self.acme
+        return self.run(lambda t: process_batch(t.unit(of), events, self.book, now=self.now))
+
+    def take(self, events: Sequence[UsageEvent], org: Org | None = None) -> Receipt:
+        """The same through the intake."""
+        return asyncio.run(self.intake.record(org or self.acme, events))
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self.reader.execute(sql, values)]
+
+    def totals(self, org: Org | None = None) -> dict[str, list[tuple[Any, ...]]]:
+        """Every roll-up of an organisation, by names instead of numbers, which depend on order."""
+        return {table: self.rows(sql, org or self.acme) for table, sql in TOTALS.items()}
+
+    def create_key(self, *, revoked: bool = False) -> None:
+        raw = keys.generate("local")
+        key = ApiKey(org=self.acme, number=0, id=new_id(), name="k", prefix=keys.shown_prefix(raw),
+                     scopes=frozenset({Scope.INGEST}), created_at=NOON)  # fmt: skip
+        stored = SqliteKeys(self.store, self.reader)
+        asyncio.run(stored.create(key, keys.hash_of(raw), actor="operator"))
+        if revoked:
+            asyncio.run(stored.revoke(self.acme, key.id, at=NOON, actor="operator"))
+
+    def verify(self) -> VerifyReport:
+        return verify_file(self.path)
+
+    def close(self) -> None:
+        self.reader.close()
+        self.store.close()
+
+
+_NAMED = "LEFT JOIN {0} ON {0}.org = r.org AND {0}.{1} = r.{1}"
+_MEASURES = """requests, errors, unpriced_requests, unpriced_tokens, cost_nusd, input_tokens, output_tokens,
+    reasoning_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, media_tokens,
+    web_searches, duration_ms"""
+TOTALS = {
+    "rollup_agent": f"""SELECT hour, agent.name, model.name, billing, {_MEASURES}, hex(durations), first_at,
+        last_at FROM rollup_agent r {_NAMED.format("agent", "agent")} {_NAMED.format("model", "model")}
+        WHERE r.org = ? ORDER BY 1, 2, 3, 4""",
+    "rollup_project": f"""SELECT hour, project.name, model.name, {_MEASURES}, hex(durations),
+        first_at, last_at FROM rollup_project r {_NAMED.format("project", "project")} {_NAMED.format("model", "model")}
+        WHERE r.org = ? ORDER BY 1, 2, 3""",
+    "rollup_feature": f"""SELECT hour, feature.name, {_MEASURES}
+        FROM rollup_feature r {_NAMED.format("feature", "feature")} WHERE r.org = ? ORDER BY 1, 2""",
+    "rollup_user": f"""SELECT hour, user_label.name, {_MEASURES}
+        FROM rollup_user r {_NAMED.format("user_label", "user")} WHERE r.org = ? ORDER BY 1, 2""",
+    "agent_total": f"""SELECT agent.name, {_MEASURES}, first_at, last_at
+        FROM agent_total r {_NAMED.format("agent", "agent")} WHERE r.org = ? ORDER BY 1""",
+    "run": f"SELECT hex(run), hex(parent), {_MEASURES}, first_at, last_at FROM run WHERE org = ? ORDER BY 1",
+    "unpriced_event": f"""SELECT model.name, occurred_at, hex(key)
+        FROM unpriced_event r {_NAMED.format("model", "model")} WHERE r.org = ? ORDER BY 1, 2, 3""",
+}
+
+
+def canonical_names(provider: str, model: str) -> tuple[str, str]:
+    named = canonical(provider, model)
+    return (named.provider, named.model)
+
+
+def fill(ledger: AuditedLedger) -> None:
+    """Post everything that can happen to an event, in two organisations."""
+    ledger.create_key()
+    ledger.create_key(revoked=True)
+    first = [_varied(number) for number in range(120)]
+    ledger.post(first)
+    ledger.post(first[:10])  # duplicates
+    ledger.post([event(f"e{n}", at=_at(n), input_tokens=7_777) for n in range(5)])  # conflicts
+    ledger.post(
+        [_varied(n, revision=2, input_tokens=5_000 + n, at=_at(n) + 26 * HOUR) for n in range(20, 40)]
+    )
+    ledger.post([_varied(n, revision=3, agent="moved", run="r-moved") for n in range(30, 45)])
+    ledger.post([event("both", input_tokens=5), event("both", revision=1, input_tokens=9), event("both")])
+    ledger.post(
+        [event("late", at=NOON - 400 * HOUR), event("old", at=-5 * HOUR - 1, prompt="sent on purpose")]
+    )
+    ledger.post([event("stamped", time_stamped=True), event("stamped", time_stamped=True, revision=1)])
+    ledger.post([_varied(n, api_key=0) for n in range(60, 90)], ledger.umbrella)
+    reprice(ledger)
+    ledger.take([event("huge", reported_nusd=2**62), event("more", reported_nusd=2**62),
+                 event("most", reported_nusd=2**62), event("fits")])  # fmt: skip
+
+
+FIRST_LISTED = "SELECT key FROM unpriced_event WHERE org = 1 ORDER BY key LIMIT 2"
+
+
+def reprice(ledger: AuditedLedger) -> None:
+    """Turn two unpriced events of `acme` into priced ones, by corrections with another reason."""
+    listed = [
+        key for (key,) in ledger.rows("SELECT key FROM unpriced_event WHERE org = 1 ORDER BY key LIMIT 2")
+    ]
+    assert len(listed) == 2
+
+    async def work(transaction: SqliteTransaction) -> None:
+        unit = transaction.unit(ledger.acme)
+        batch = await unit.ledger.next_batch()
+        for key in listed:
+            standing = await unit.ledger.standing(key)
+            assert standing is not None
+            run = (standing.run, standing.parent_run)
+            priced = standing.row._replace(
+                batch=batch, reported_nusd=77, flags=standing.row.flags & ~(3 << 14) | 2 << 14
+            )
+            correction = Correction(standing.row, priced, run, run, standing.corrects)
+            await unit.ledger.append_corrections(
+                [correction],
+                correct([correction]),
+                batch=batch,
+                revisions=[standing.revision],
+                reason="reprice",
+            )
+        hours = sorted({at - at % HOUR for (at,) in _times(transaction.connection, listed)})
+        await unit.ledger.close_batch(batch, at=ledger.now, hours=hours, events=0, entries=4)
+
+    ledger.run(work)
+
+
+def _times(connection: sqlite3.Connection, listed: Iterable[bytes]) -> list[tuple[int]]:
+    sql = "SELECT occurred_at FROM entry WHERE org = 1 AND key = ?"
+    return [row for key in listed for row in connection.execute(sql, (key,))]
+
+
+def _at(number: int) -> int:
+    return NOON + number * 17 * 60_000_000 + number
+
+
+def _varied(number: int, at: int | None = None, **fields: object) -> UsageEvent:
+    """One of many events that differ in every dimension and count."""
+    provider, model = MODELS[number % 3]
+    reported = {0: None, 1: 0, 2: nusd_from_decimal(Decimal("0.0155"))}[number % 5 % 3]
+    return event(f"e{number}", _at(number) if at is None else at, **{
+        "agent": ("writer", "coder", "")[number % 7 % 3], "provider": provider, "model": model,
+        "project": ("", "site")[number % 2], "feature": ("", "chat", "search")[number % 4 % 3],
+        "user": ("", "ann", "bob")[number % 11 % 3], "api_key": (0, 1, 2)[number % 3],
+        "run": ("", "run-1", "0192f0c4-0000-7000-8000-000000000001")[number % 13 % 3],
+        "parent_run": ("", "run-0")[number % 13 % 2], "session": ("", "s")[number % 2],
+        "input_tokens": 10 * number, "output_tokens": number, "reasoning_tokens": number % 3 * 50,
+        "cache_read_tokens": number % 4 * 1_000, "cache_write_5m_tokens": number % 9 * 3,
+        "cache_write_1h_tokens": number % 10 // 9, "input_audio_tokens": number % 17 // 16 * 40,
+        "web_searches": number % 19 // 18, "duration_ms": number * number, "is_error": number % 8 == 7,
+        "billing": Billing(number % 6 // 5), "service_tier": ServiceTier(number % 12 // 11),
+        "reported_nusd": reported, "attributes": {"row": number} if number % 2 else None, **fields,
+    })  # fmt: skip

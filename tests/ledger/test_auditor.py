@@ -1,0 +1,132 @@
+"""The background auditor: what was touched at once, everything each day, and a metric that stays."""
+
+import asyncio
+
+import pytest
+from audited_ledger import HOUR, NOON, AuditedLedger, event, fill
+from prometheus_client import CollectorRegistry
+
+from bursar.jobs.audit import AuditJob
+from bursar.ledger.verification import VerifyReport
+from bursar.storage.sqlite.store import SqliteTransaction
+from bursar.storage.sqlite.verify_slices import ROUND_MICROS, SqliteAuditor
+from bursar.web.metrics import LedgerMetrics
+
+MINUTE = HOUR // 60
+SPOIL_ROLLUP = "UPDATE rollup_user SET requests = requests + 1 WHERE org = 1 AND hour = ?"
+CURE_ROLLUP = "UPDATE rollup_user SET requests = requests - 1 WHERE org = 1 AND hour = ?"
+
+
+@pytest.fixture
+def auditor(ledger: AuditedLedger) -> SqliteAuditor:
+    return SqliteAuditor(ledger.store, lambda: ledger.now)
+
+
+def audit(auditor: SqliteAuditor) -> VerifyReport:
+    return asyncio.run(auditor.audit())
+
+
+def spoil(ledger: AuditedLedger, sql: str, *values: object) -> None:
+    async def work(transaction: SqliteTransaction) -> None:
+        assert transaction.connection.execute(sql, values).rowcount > 0
+
+    ledger.run(work)
+
+
+def marks(ledger: AuditedLedger) -> dict[str, int]:
+    return dict(ledger.rows("SELECT name, value FROM audit_mark WHERE org = 1"))
+
+
+def test_a_good_ledger_gives_nothing_all_day(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+    fill(ledger)
+    for _ in range(30):
+        assert audit(auditor).ok
+        ledger.now += HOUR
+    assert ledger.verify().ok
+
+
+def test_a_touched_hour_is_proved_at_the_next_run(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+    audit(auditor)
+    ledger.post([event("a")])
+    spoil(ledger, SPOIL_ROLLUP, NOON)
+    report = audit(auditor)
+    assert [violation.table for violation in report.violations] == ["rollup_user"]
+    assert marks(ledger)["batch"] == 1
+
+
+def test_an_untouched_hour_is_proved_within_the_day(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+    ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(100)])
+    assert audit(auditor).ok
+    spoil(ledger, SPOIL_ROLLUP, NOON + 60 * HOUR)
+    found_after = 0
+    while audit(auditor).ok:
+        ledger.now += 10 * MINUTE
+        found_after += 1
+    assert 0 < found_after * 10 * MINUTE <= ROUND_MICROS
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE run SET requests = requests + 1 WHERE org = 1",
+        "UPDATE agent_total SET requests = requests + 1 WHERE org = 1",
+        "UPDATE batch SET events = events + 1 WHERE org = 1 AND seq = 1",
+        "DELETE FROM batch WHERE org = 1 AND seq = 1",
+        "UPDATE entry SET reason = 'other' WHERE org = 1 AND seq = 1",
+        "INSERT INTO event_key VALUES (1, zeroblob(16), 0, 0)",
+    ],
+)
+def test_totals_are_proved_within_the_day(ledger: AuditedLedger, auditor: SqliteAuditor, damage: str) -> None:
+    ledger.post([event(str(n), run=f"r{n}") for n in range(3)])
+    ledger.post([event("1", revision=1)])
+    assert audit(auditor).ok
+    spoil(ledger, damage)
+    for _ in range(25):
+        ledger.now += HOUR
+        audit(auditor)
+    assert not audit(auditor).ok
+
+
+def test_a_violation_stands_until_it_is_cured(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+    metrics = LedgerMetrics(CollectorRegistry())
+    job = AuditJob(auditor, metrics, lambda: ledger.now)
+    ledger.post([event("a")])
+    spoil(ledger, SPOIL_ROLLUP, NOON)
+    for _ in range(3):
+        asyncio.run(job.run())
+        assert metrics.audit_violations._value.get() == 1
+        ledger.now += MINUTE
+    spoil(ledger, CURE_ROLLUP, NOON)
+    asyncio.run(job.run())
+    assert metrics.audit_violations._value.get() == 0
+    assert metrics.audited_at._value.get() == ledger.now / 1_000_000
+
+
+def test_a_new_process_goes_on_where_the_last_one_stood(
+    ledger: AuditedLedger, auditor: SqliteAuditor
+) -> None:
+    ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(50)])
+    audit(auditor)
+    ledger.now += 5 * HOUR
+    audit(auditor)
+    assert NOON < marks(ledger)["position"] < NOON + 50 * HOUR
+    before = marks(ledger)
+    successor = SqliteAuditor(ledger.store, lambda: ledger.now)
+    assert audit(successor).ok
+    assert marks(ledger)["round"] == before["round"]
+    assert marks(ledger)["position"] >= before["position"]
+
+
+def test_the_loop_goes_on_while_the_auditor_reads(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+    fill(ledger)
+
+    async def both() -> int:
+        auditing = asyncio.create_task(auditor.audit())
+        turns = 0
+        while not auditing.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert auditing.result().ok
+        return turns
+
+    assert asyncio.run(both()) > 10
