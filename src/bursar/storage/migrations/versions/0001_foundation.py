@@ -195,9 +195,11 @@ STATEMENTS = [
         PRIMARY KEY (org, card), UNIQUE (org, digest)
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE price_override (
-        org INTEGER NOT NULL, pattern TEXT NOT NULL, valid_from INTEGER NOT NULL,
-        valid_to INTEGER, id BLOB NOT NULL, body TEXT NOT NULL, created_at INTEGER NOT NULL,
-        PRIMARY KEY (org, pattern, valid_from), UNIQUE (org, id)
+        org INTEGER NOT NULL, pattern TEXT NOT NULL, service_tier INTEGER NOT NULL,
+        valid_from INTEGER NOT NULL, valid_to INTEGER,
+        id BLOB NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL,
+        created_at INTEGER NOT NULL, actor TEXT NOT NULL,
+        PRIMARY KEY (org, pattern, service_tier, valid_from), UNIQUE (org, id), UNIQUE (org, seq)
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE prompt (
         org INTEGER NOT NULL, occurred_at INTEGER NOT NULL, key BLOB NOT NULL, text TEXT NOT NULL,
