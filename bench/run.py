@@ -1,0 +1,71 @@
+"""Measure Bursar's speed and size, and write a results file. Entry of `make bench`.
+
+`--quick` takes fewer repeats and a smaller ledger; `--only` picks parts. Every part prints
+its figures as soon as they are known, and the table comes last.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import ingest
+from results import Results, machine, say
+
+DATA = Path(__file__).parent / "data"
+
+
+class Scale(NamedTuple):
+    """How much is measured."""
+
+    repeats: int
+    events: int
+
+
+QUICK = Scale(repeats=3, events=1_000_000)
+FULL = Scale(repeats=5, events=10_000_000)
+
+
+def _batches(kind: ingest.Kind) -> "Part":
+    return lambda work, results, scale: ingest.batches(work, results, kind, repeats=scale.repeats)
+
+
+def _singles(work: Path, results: Results, scale: Scale) -> None:
+    ingest.singles(work, results, repeats=scale.repeats)
+
+
+Part = Callable[[Path, Results, Scale], None]
+PARTS: Mapping[str, Part] = {
+    "batches": _batches(ingest.ORDERED),
+    "random": _batches(ingest.RANDOM),
+    "attributes": _batches(ingest.ATTRIBUTES),
+    "singles": _singles,
+}
+
+
+def main() -> int:
+    """Run the parts; 1 when a figure misses its target."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, a ledger of 1 million events")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts only")
+    options = parser.parse_args()
+    results = Results("quick" if options.quick else "full")
+    say(f"machine: {machine()}")
+    DATA.mkdir(exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="work-", dir=DATA))
+    try:
+        for name in options.only:
+            say(f"== {name}")
+            PARTS[name](work, results, QUICK if options.quick else FULL)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(f"\n{results.table()}\n")
+    print(f"written to {results.write()}")
+    return int(any(one.verdict == "missed" for one in results.figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

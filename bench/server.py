@@ -1,0 +1,135 @@
+"""A real server in a process of its own, on a data directory made beforehand.
+
+Started by `bursar serve`; its CPU and memory are read from /proc, so that the load
+generator and the other processes of the machine do not count.
+"""
+
+import asyncio
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from bursar.identity.keys import Scope
+from bursar.settings import Settings
+from bursar.wiring import Treasury
+
+READY_SECONDS_MAX = 60.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Server(NamedTuple):
+    """A running server: where it listens, which process it is, how long its start took."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    first_answer_s: float
+
+    @property
+    def url(self) -> str:
+        """The address without a path."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds used so far, all threads."""
+        return cpu_of(self.process.pid)
+
+    def rss_mib(self) -> float:
+        """Return the resident memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        """Return status and body of one GET."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", path, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds that a process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def prepare(data_dir: Path, organisation: str = "default") -> str:
+    """Make a data directory with one organisation; return a key that may ingest and read."""
+
+    async def work() -> str:
+        treasury = Treasury(Settings(data_dir=data_dir))
+        await treasury.start()
+        try:
+            made = await treasury.create_organisation(organisation, "UTC")
+            return await treasury.create_key(made.org, "bench", frozenset({Scope.INGEST, Scope.READ}))
+        finally:
+            await treasury.stop()
+
+    return asyncio.run(work())
+
+
+@contextmanager
+def serving(data_dir: Path) -> Iterator[Server]:
+    """Run `bursar serve` on a free port until the block ends."""
+    port = _free_port()
+    command = [str(Path(sys.executable).with_name("bursar")), "serve", "--host", "127.0.0.1"]
+    with running([*command, "--port", str(port), "--data-dir", str(data_dir)], port) as one:
+        yield one
+
+
+@contextmanager
+def serving_app(app: str) -> Iterator[Server]:
+    """Run an ASGI app of this folder under uvicorn, with the options that `bursar serve` uses."""
+    port = _free_port()
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log"]
+    with running([*command, "--log-level", "warning", "--app-dir", str(Path(__file__).parent)], port) as one:
+        yield one
+
+
+@contextmanager
+def running(command: list[str], port: int, path: str = "/healthz") -> Iterator[Server]:
+    """Run a server until the block ends; the block begins at its first answer on `path`."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield Server(process, port, _first_answer(process, port, path, begin))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _first_answer(process: "subprocess.Popen[bytes]", port: int, path: str, begin: float) -> float:
+    """Wait for any answer on `path`; return the seconds since `begin`."""
+    while time.perf_counter() - begin < READY_SECONDS_MAX:
+        assert process.poll() is None, "the server ended before it answered"
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", path)
+            connection.getresponse().read()
+            return time.perf_counter() - begin
+        except OSError:
+            time.sleep(0.005)
+        finally:
+            connection.close()
+    raise AssertionError("the server does not answer")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
