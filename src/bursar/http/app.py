@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 import bursar
 from bursar.core.errors import AppError
+from bursar.http.pages import pages_router
 from bursar.web.problems import PROBLEM_TYPE, encode, problem, problem_of, status_of
 
 HotPaths = Mapping[str, Mapping[str, object]]
@@ -50,10 +51,15 @@ def create_app(routers: Sequence[APIRouter], *, lifespan: Lifespan | None, hot_p
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
     )
-    for router in routers:
+
+    def document() -> dict[str, object]:
+        # Asked for late: `_describe` gives the app its complete document below.
+        return app.openapi()
+
+    for router in (*routers, pages_router(document)):
         app.include_router(router)
     app.add_exception_handler(AppError, _on_app_error)
     app.add_exception_handler(HTTPException, _on_http_error)
