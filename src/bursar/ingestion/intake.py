@@ -13,11 +13,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bursar.core.errors import AmountOverflow
+from bursar.core.errors import AmountOverflow, Unavailable
 from bursar.core.ids import Org
 from bursar.core.usage import UsageEvent
 from bursar.ingestion.pipeline import BatchResult, process_batch
 from bursar.ingestion.ports import PriceBooks, Store, Transaction
+
+WAITING_MAX = 10_000
+"""Small requests that may wait for a commit: over a second's work; beyond, callers come again."""
 
 SLICE_EVENTS = 1_000
 """Rows a transaction writes at most: about 10 ms in which the loop serves nobody else."""
@@ -80,11 +83,14 @@ class Intake:
         Raises:
             StorageFull: The disk is full. Slices committed before it stay; a repeat of the
                 request finds them as duplicates.
+            Unavailable: Too many small requests wait already; nothing was recorded.
         """
         if not events:
             return Receipt(None, 0)
         if len(events) >= self._coalesce_events_max:
             return await self._record_large(org, events)
+        if len(self._waiting) >= WAITING_MAX:
+            raise Unavailable("too many requests wait for their commit; send this one again")
         loop = asyncio.get_running_loop()
         receipt: asyncio.Future[Receipt] = loop.create_future()
         self._waiting.append(_Waiting(org, events, receipt))
