@@ -113,7 +113,8 @@ TOTALS = {
         last_at FROM rollup_agent r {_NAMED.format("agent", "agent")} {_NAMED.format("model", "model")}
         WHERE r.org = ? ORDER BY 1, 2, 3, 4""",
     "rollup_project": f"""SELECT hour, project.name, model.name, {_MEASURES}, hex(durations),
-        first_at, last_at FROM rollup_project r {_NAMED.format("project", "project")} {_NAMED.format("model", "model")}
+        first_at, last_at FROM rollup_project r {_NAMED.format("project", "project")}
+        {_NAMED.format("model", "model")}
         WHERE r.org = ? ORDER BY 1, 2, 3""",
     "rollup_feature": f"""SELECT hour, feature.name, {_MEASURES}
         FROM rollup_feature r {_NAMED.format("feature", "feature")} WHERE r.org = ? ORDER BY 1, 2""",

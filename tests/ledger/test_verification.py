@@ -96,8 +96,8 @@ DAMAGE = {
     "a correction was posted twice": (
         """CREATE TEMP TABLE twice AS SELECT * FROM entry WHERE org = 1 AND seq IN (3, 4);
            UPDATE twice SET seq = seq + (SELECT max(seq) FROM entry WHERE org = 1) - 2;
-           INSERT INTO entry SELECT org, seq, sign, revision, reason, corrects, occurred_at, key, batch, agent,
-           model, project, feature, user, api_key, run, session, hold, input_tokens, output_tokens,
+           INSERT INTO entry SELECT org, seq, sign, revision, reason, corrects, occurred_at, key, batch,
+           agent, model, project, feature, user, api_key, run, session, hold, input_tokens, output_tokens,
            reasoning_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, media,
            duration_ms, flags, reported_nusd, card, computed_nusd, attributes FROM twice""", "corrections"),
     "a batch is gone": ("DELETE FROM batch WHERE org = 1 AND seq = 2", "batches"),

@@ -70,18 +70,16 @@ def _verify(connection: sqlite3.Connection, findings: Findings, progress: Progre
 
 def verify_organisation(scope: Scope) -> Iterator[int]:
     """Check one organisation whole; yields how many events each range had."""
-    cards, api_keys = verify_rows.load_cards(scope), verify_rows.load_api_keys(scope)
+    rules = verify_rows.load_rules(scope)
     for start, end in verify_sums.ranges(scope, ROWS, TIME_MIN, TIME_MAX):
-        check_range(scope, start, end, cards, api_keys)
+        check_range(scope, start, end, rules)
         verify_sums.add_runs(scope)
         verify_history.add_batches(scope, start, end)
         yield scope.number(_EVENTS_IN, start, end)
     check_whole(scope)
 
 
-def check_range(
-    scope: Scope, start: int, end: int, cards: verify_rows.Cards, api_keys: frozenset[int]
-) -> None:
+def check_range(scope: Scope, start: int, end: int, rules: verify_rows.Rules) -> None:
     """Check everything that a range of whole hours can show by itself."""
     try:
         verify_sums.group(scope, start, end)
@@ -93,7 +91,7 @@ def check_range(
     verify_sums.check_names(scope)
     verify_rows.check_keys(scope, start, end)
     verify_rows.check_unlisted(scope, start, end)
-    verify_rows.check_rows(scope, start, end, cards, api_keys)
+    verify_rows.check_rows(scope, start, end, rules)
 
 
 def check_whole(scope: Scope) -> None:
@@ -133,6 +131,12 @@ def open_snapshot(path: Path) -> sqlite3.Connection:
                 "directory that can be written"
             ) from error
     return _opened(path, immutable=True)
+
+
+def renew_snapshot(connection: sqlite3.Connection) -> None:
+    """Go on with the newest state; temporary tables stay."""
+    connection.execute("COMMIT")
+    connection.execute("BEGIN")
 
 
 def _opened(path: Path, *, immutable: bool) -> sqlite3.Connection:

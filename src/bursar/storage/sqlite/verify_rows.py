@@ -5,7 +5,7 @@ ranges of time; only the rate cards are held in memory.
 """
 
 from operator import mul
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,19 @@ Row = tuple[Any, ...]
 _decode_lines = msgspec.json.Decoder(tuple[RateLine, ...]).decode
 _decode_media = msgspec.json.Decoder(dict[str, int]).decode
 
+
+class Rules(NamedTuple):
+    """What rows are held against: the organisation's cards and API keys; and which rows.
+
+    `one_in` takes a sample by time, those that leave `rest` when divided by it; 1 takes all.
+    """
+
+    cards: Cards
+    api_keys: frozenset[int]
+    one_in: int = 1
+    rest: int = 0
+
+
 _MEDIA = (
     "input_audio_tokens",
     "output_audio_tokens",
@@ -34,9 +47,10 @@ _RANGE = "WHERE org = ?1 AND occurred_at >= ?2 AND occurred_at < ?3"
 _PRICED = """occurred_at, key, flags, reported_nusd, computed_nusd, card, media, api_key,
     input_tokens, output_tokens, reasoning_tokens, cache_read_tokens, cache_write_5m_tokens,
     cache_write_1h_tokens"""
+_SAMPLE = "AND abs(occurred_at % ?4) = ?5"
 _TABLES = {
-    "event": f"SELECT {_PRICED} FROM event {_RANGE}",
-    "entry": f"SELECT {_PRICED} FROM entry {_RANGE}",
+    "event": f"SELECT {_PRICED} FROM event {_RANGE} {_SAMPLE}",
+    "entry": f"SELECT {_PRICED} FROM entry {_RANGE} {_SAMPLE}",
 }
 _UNKEYED = f"""SELECT e.occurred_at, e.key, k.occurred_at FROM event e
     LEFT JOIN event_key k ON k.org = ?1 AND k.key = e.key
@@ -80,14 +94,19 @@ def load_api_keys(scope: Scope) -> frozenset[int]:
     return frozenset([0, *(number for (number,) in scope.rows(_API_KEYS))])
 
 
-def check_rows(scope: Scope, start: int, end: int, cards: Cards, api_keys: frozenset[int]) -> None:
+def load_rules(scope: Scope) -> Rules:
+    """Return what the organisation's rows are held against."""
+    return Rules(load_cards(scope), load_api_keys(scope))
+
+
+def check_rows(scope: Scope, start: int, end: int, rules: Rules) -> None:
     """Check cost, price, card and API key of every event and entry of the range."""
     for table, sql in _TABLES.items():
         seen = 0
-        for row in scope.rows(sql, start, end):
+        for row in scope.rows(sql, start, end, rules.one_in, rules.rest):
             seen += 1
-            _check_row(scope, table, row, cards)
-            if row[7] not in api_keys:
+            _check_row(scope, table, row, rules.cards)
+            if row[7] not in rules.api_keys:
                 scope.differs("api_keys", table, _key(row), expected=f"api key {row[7]}", found=None)
         for check in ("costs", "prices"):
             scope.findings.checked(check, seen)

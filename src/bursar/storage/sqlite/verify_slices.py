@@ -1,9 +1,11 @@
 """The auditor of a running server: what was touched lately, and a slice of the rest.
 
-Each run reads one snapshot on a connection and in a thread of its own, so that neither the
-event loop nor the writer waits. Three marks per organisation remember how far it came:
-the last batch whose hours were proved, and the beginning and position of the current round.
-A round proves every hour and then the totals within `ROUND_MICROS`.
+Each run reads on a connection and in a thread of its own, so that neither the event loop nor
+the writer waits. Each range is proved on one snapshot, and so are the totals; between ranges
+the snapshot is renewed, so that the write-ahead log can be folded back. Three marks per
+organisation remember how far it came: the last batch whose hours were proved, and the
+beginning and position of the current round. A round proves every hour and then the totals
+within `ROUND_MICROS`.
 """
 
 import asyncio
@@ -13,11 +15,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from bursar.core.time import MICROS_PER_HOUR
+from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_MINUTE
 from bursar.ledger.verification import Findings, VerifyReport, Violation
 from bursar.storage.sqlite import verify_history, verify_names, verify_rows, verify_sums
 from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
-from bursar.storage.sqlite.verify import ROWS, check_range, check_whole, open_snapshot
+from bursar.storage.sqlite.verify import ROWS, check_range, check_whole, open_snapshot, renew_snapshot
 from bursar.storage.sqlite.verify_scope import TIME_MAX, TIME_MIN, Scope
 
 ROUND_MICROS = 20 * MICROS_PER_HOUR
@@ -28,6 +30,12 @@ BATCHES_AT_ONCE = 1_000
 
 SHARE_MAX = 10
 """At most a tenth of an organisation's time at once, however long the server was away."""
+
+PAUSE_FACTOR = 10
+"""After a run the auditor rests this many times as long: it takes a tenth of one core at most."""
+
+SAMPLE = 11
+"""Costs of one row in so many are worked out again; another share each minute."""
 
 FAULTY_MAX = 100
 """Faulty ranges that are looked at again each run."""
@@ -59,11 +67,15 @@ class SqliteAuditor:
         self._faulty: dict[tuple[int, int, int], None] = {}
         self._totals: dict[int, tuple[Violation, ...]] = {}
         self._stopped = threading.Event()
+        self._last = Findings().report()
+        self._rest_until = 0
 
     async def audit(self) -> VerifyReport:
         """Prove the next part; see the protocol. Ends early, without marks, when cancelled."""
-        self._stopped.clear()
         now = self._clock()
+        if now < self._rest_until:
+            return self._last
+        self._stopped.clear()
         try:
             report, marks = await asyncio.to_thread(self._read, now)
         except asyncio.CancelledError:
@@ -71,6 +83,8 @@ class SqliteAuditor:
             raise
         if marks:
             await self._store.transact(lambda transaction: _set_marks(transaction, marks))
+        ended = self._clock()
+        self._last, self._rest_until = report, ended + PAUSE_FACTOR * (ended - now)
         return report
 
     def _read(self, now: int) -> tuple[VerifyReport, dict[int, _Marks]]:
@@ -95,7 +109,7 @@ class SqliteAuditor:
 
     def _prove(self, scope: Scope, marks: _Marks, now: int) -> _Marks:
         """Prove one organisation's part; return how far it is now."""
-        proof = _Proof(scope, self._stopped, self._faulty)
+        proof = _Proof(scope, self._stopped, self._faulty, rest=now // MICROS_PER_MINUTE % SAMPLE)
         for org, start, end in list(self._faulty):
             if org == scope.org:
                 del self._faulty[org, start, end]
@@ -115,21 +129,21 @@ class _Proof:
     """The checks of one organisation in one run; ranges found faulty are remembered."""
 
     def __init__(
-        self, scope: Scope, stopped: threading.Event, faulty: dict[tuple[int, int, int], None]
+        self, scope: Scope, stopped: threading.Event, faulty: dict[tuple[int, int, int], None], *, rest: int
     ) -> None:
         self._scope = scope
         self._stopped = stopped
         self._faulty = faulty
-        self._cards = verify_rows.load_cards(scope)
-        self._api_keys = verify_rows.load_api_keys(scope)
+        self._rules = verify_rows.load_rules(scope)._replace(one_in=SAMPLE, rest=rest)
 
     def check(self, first: int, last: int) -> None:
         """Prove the whole hours from `first` to `last`, each range for itself."""
         for start, end in self._ranges(first, last):
             before = self._scope.findings.report().violations_count
-            check_range(self._scope, start, end, self._cards, self._api_keys)
+            check_range(self._scope, start, end, self._rules)
             if self._scope.findings.report().violations_count > before and len(self._faulty) < FAULTY_MAX:
                 self._faulty[self._scope.org, start, end] = None
+            renew_snapshot(self._scope.connection)
 
     def check_touched(self, mark: int) -> int:
         """Prove the hours of all batches after `mark`; return the last batch proved."""
