@@ -20,14 +20,22 @@ from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_HOUR
 from bursar.core.usage import RateCard, RateLine, ServiceTier
 from bursar.ledger.rows import ENTRY_COLUMNS, EntryRow
-from bursar.storage.sqlite.names import Conditions, Key, conditions, labels
-from bursar.storage.sqlite.readers import SqliteReaders
+from bursar.storage.sqlite.names import Condition, Conditions, conditions, label_columns
+from bursar.storage.sqlite.readers import Cell, Parameters, SqliteReaders, fetch
 
 _COLUMNS = ", ".join(f"r.{name}" for name in ENTRY_COLUMNS)
+_BLOBS = ("key", "run", "session", "hold")
 _FIRST_KEY = b""
 _LABELS = (Dim.AGENT, Dim.MODEL, Dim.PROJECT, Dim.FEATURE, Dim.USER, Dim.RUN)
 _SPANS = {Dim.AGENT: "rollup_agent", Dim.PROJECT: "rollup_project", Dim.MODEL: "rollup_project"}
 """Which roll-up leads to the events of a filter; the first that applies is the most selective."""
+_NAMES = {label: sql for dim in _LABELS for label, sql in label_columns(dim, f"r.{dim.value}").items()}
+_REVISION = "(SELECT revision FROM event_key AS k WHERE k.org = :org AND k.key = r.key)"
+_SHOWN = [
+    *(f"nullif(hex(r.{name}), '')" if name in _BLOBS else f"r.{name}" for name in ENTRY_COLUMNS),
+    _REVISION,
+    *_NAMES.values(),
+]
 
 # An event that was corrected stands where its last entry says; its own row is history.
 _EVENT_STANDS = "NOT EXISTS (SELECT 1 FROM entry AS c WHERE c.org = r.org AND c.key = r.key)"
@@ -42,13 +50,20 @@ _IN_SPANS = """SELECT {columns} FROM json_each(:spans) AS span CROSS JOIN {table
         ON r.org = :org AND r.occurred_at >= span.value ->> 0 AND r.occurred_at < span.value ->> 1
     WHERE (+r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
     ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
+# Every hour that the organisation has a row in, so that the walk knows how far it came.
 _HOURS_BACK = """WITH RECURSIVE hours (hour) AS (
         SELECT max(hour) FROM {table} WHERE org = :org AND hour < :ends_at
         UNION ALL
         SELECT (SELECT max(hour) FROM {table} WHERE org = :org AND hour < hours.hour)
-        FROM hours WHERE hours.hour >= :starts_at)
-    SELECT r.hour, r.first_at, r.last_at, r.requests
-    FROM hours CROSS JOIN {table} AS r ON r.org = :org AND r.hour = hours.hour{tests}"""
+        FROM hours WHERE hours.hour > :starts_at LIMIT :most)
+    SELECT hours.hour, min(r.first_at) AS first_at, max(r.last_at) AS last_at,
+        coalesce(sum(r.requests), 0) AS requests
+    FROM hours LEFT JOIN {table} AS r ON r.org = :org AND r.hour = hours.hour{tests}
+    WHERE hours.hour IS NOT NULL GROUP BY hours.hour ORDER BY hours.hour DESC"""
+_HOURS_AT_FIRST = 64
+_HOURS_MORE = 4
+_HOURS_MOST = 1_024
+"""How many hours one statement walks back: few for a busy agent, then more; 2 µs each."""
 
 _KEY = "SELECT occurred_at, revision FROM event_key WHERE org = ? AND key = ?"
 _EVENT = f"SELECT {_COLUMNS} FROM event AS r WHERE org = ? AND occurred_at = ? AND key = ?"
@@ -73,11 +88,11 @@ class SqliteEvents(EventReader):
 
     async def history(self, org: Org, key: bytes) -> EventHistory | None:
         """Return one event and all that explains it."""
-        return await self._readers.run(partial(_history, org=org, key=key))
+        return self._readers.run_short(partial(_history, org=org, key=key))
 
 
 class _Hour(NamedTuple):
-    """An hour with events that may pass: between which instants, and how many at most."""
+    """An hour of the organisation: between which instants, and how many events may pass."""
 
     hour: int
     first_at: int
@@ -92,11 +107,11 @@ def _page(connection: sqlite3.Connection, query: EventQuery) -> EventPage:
     span = _bounds(query, tests.within)
     leading = next((dim for dim in _SPANS if dim in query.filters), None)
     if leading is None or tests.within is not None:
-        rows = _rows_in_range(connection, query, span, tests)
+        bounds = {"starts_at": span.starts_at, "ends_at": span.ends_at}
+        events = _standing(connection, _IN_RANGE, query, tests, bounds)
     else:
-        rows = _rows_by_hours(connection, query, span, tests, _SPANS[leading])
-    has_more = len(rows) > query.limit
-    return EventPage(_events(connection, query.org, rows[: query.limit]), has_more)
+        events = _by_hours(connection, query, span, tests, _SPANS[leading])
+    return EventPage(events[: query.limit], len(events) > query.limit)
 
 
 def _bounds(query: EventQuery, within: Span | None) -> Span:
@@ -109,32 +124,24 @@ def _bounds(query: EventQuery, within: Span | None) -> Span:
     return Span(starts_at, ends_at)
 
 
-def _rows_in_range(
-    connection: sqlite3.Connection, query: EventQuery, span: Span, tests: Conditions
-) -> list[EntryRow]:
-    """Return the page's rows and one more, walking back through all events of the span."""
-    bounds = {"starts_at": span.starts_at, "ends_at": span.ends_at}
-    return _standing(connection, _IN_RANGE, query, tests, bounds)
-
-
-def _rows_by_hours(
+def _by_hours(
     connection: sqlite3.Connection, query: EventQuery, span: Span, tests: Conditions, table: str
-) -> list[EntryRow]:
-    """Return the page's rows and one more, led by the hours in which the roll-up has any.
+) -> list[Event]:
+    """Return the page's events and one more, led by the hours in which the roll-up has any.
 
     Filters that the roll-up lacks make its counts too high; then the next hours are read,
     twice as many each time.
     """
-    rows: list[EntryRow] = []
+    events: list[Event] = []
     missing = query.limit + 1
-    hours = _hours_back(connection, query, span, tests, table)
-    while len(rows) <= query.limit:
+    hours = _hours_back(connection, query.org, span, tests, table)
+    while len(events) <= query.limit:
         spans = _take(hours, span, missing)
         if not spans:
             break
-        rows += _standing(connection, _IN_SPANS, query, tests, {"spans": json.dumps(spans)})
+        events += _standing(connection, _IN_SPANS, query, tests, {"spans": json.dumps(spans)})
         missing *= 2
-    return rows[: query.limit + 1]
+    return events[: query.limit + 1]
 
 
 def _take(hours: Iterator[_Hour], span: Span, wanted: int) -> list[Span]:
@@ -152,38 +159,28 @@ def _take(hours: Iterator[_Hour], span: Span, wanted: int) -> list[Span]:
 
 
 def _hours_back(
-    connection: sqlite3.Connection, query: EventQuery, span: Span, tests: Conditions, table: str
+    connection: sqlite3.Connection, org: Org, span: Span, tests: Conditions, table: str
 ) -> Iterator[_Hour]:
-    """Give the hours with events that may pass, the latest first, one line each."""
+    """Give the hours with events that may pass, the latest first."""
     held = {"rollup_agent": {"agent", "model"}, "rollup_project": {"project", "model"}}[table]
     usable = Conditions([test for test in tests.tests if test.column in held], None)
     sql = _HOURS_BACK.format(table=table, tests=usable.sql("r"))
     starts_at = span.starts_at - span.starts_at % MICROS_PER_HOUR
-    bounds = {"org": query.org, "starts_at": starts_at, "ends_at": span.ends_at, **usable.parameters}
-    known: _Hour | None = None
-    for hour, first_at, last_at, requests in connection.execute(sql, bounds):
-        if known is not None and known.hour == hour:
-            known = _Hour(
-                hour,
-                min(known.first_at, first_at),
-                max(known.last_at, last_at),
-                known.requests + requests,
-            )
-            continue
-        if known is not None:
-            yield known
-        known = _Hour(hour, first_at, last_at, requests)
-    if known is not None:
-        yield known
+    bounds = {"org": org, "starts_at": starts_at, "ends_at": span.ends_at, **usable.parameters}
+    most = _HOURS_AT_FIRST
+    while True:
+        rows = fetch(connection, sql, _Hour._fields, {**bounds, "most": most})
+        hours = list(map(_Hour._make, rows))
+        yield from (hour for hour in hours if hour.requests)
+        if len(hours) < most:
+            return
+        bounds["ends_at"] = hours[-1].hour
+        most = min(most * _HOURS_MORE, _HOURS_MOST)
 
 
 def _standing(
-    connection: sqlite3.Connection,
-    template: str,
-    query: EventQuery,
-    tests: Conditions,
-    bounds: dict[str, int] | dict[str, str],
-) -> list[EntryRow]:
+    connection: sqlite3.Connection, template: str, query: EventQuery, tests: Conditions, bounds: Parameters
+) -> list[Event]:
     """Return events as they stand, newest first, from the event rows and from corrections."""
     before = query.before or Place(query.span.ends_at, _FIRST_KEY)
     parameters = {
@@ -194,45 +191,39 @@ def _standing(
         **tests.parameters,
         **bounds,
     }
-    rows: list[EntryRow] = []
+    events: list[Event] = []
     for table, stands in (("event", _EVENT_STANDS), ("entry", _ENTRY_STANDS)):
         sql = template.format(columns=_COLUMNS, table=table, stands=stands, tests=tests.sql("r"))
-        rows += map(EntryRow._make, connection.execute(sql, parameters))
-    return sorted(rows, key=lambda row: (row.occurred_at, row.key), reverse=True)[: query.limit + 1]
+        events += map(_event, fetch(connection, sql, _SHOWN, parameters))
+    events.sort(key=lambda event: (event.row.occurred_at, event.row.key), reverse=True)
+    return events[: query.limit + 1]
 
 
-def _events(connection: sqlite3.Connection, org: Org, rows: list[EntryRow]) -> list[Event]:
-    """Return rows with their names and revisions."""
-    names = {dim: labels(connection, org, dim, [_number(row, dim) for row in rows]) for dim in _LABELS}
-    return [
-        Event(
-            row,
-            int(connection.execute(_KEY, (org, row.key)).fetchone()[1]),
-            {text: name for dim in _LABELS for text, name in names[dim][_number(row, dim)].items()},
-        )
-        for row in rows
-    ]
-
-
-def _number(row: EntryRow, dim: Dim) -> Key:
-    number: Key = getattr(row, dim.value)
-    return number
+def _event(cells: tuple[Cell, ...]) -> Event:
+    """Return an event from a line of `_SHOWN`."""
+    width = len(ENTRY_COLUMNS)
+    row = EntryRow._make(
+        bytes.fromhex(cell) if name in _BLOBS and isinstance(cell, str) else cell
+        for name, cell in zip(ENTRY_COLUMNS, cells, strict=False)
+    )
+    names = (None if cell is None else str(cell) for cell in cells[width + 1 :])
+    return Event(row, int(cells[width] or 0), dict(zip(_NAMES, names, strict=True)))
 
 
 def _history(connection: sqlite3.Connection, org: Org, key: bytes) -> EventHistory | None:
     known = connection.execute(_KEY, (org, key)).fetchone()
-    if known is None:
+    first = None if known is None else connection.execute(_EVENT, (org, known[0], key)).fetchone()
+    if first is None:
         return None
-    occurred_at = known[0]
-    first = connection.execute(_EVENT, (org, occurred_at, key)).fetchone()
-    steps = [] if first is None else [Step(None, 1, 0, "event", EntryRow._make(first))]
+    steps = [Step(None, 1, 0, "event", EntryRow._make(first))]
     for seq, sign, revision, reason, *row in connection.execute(_ENTRIES, (org, key)):
         steps.append(Step(seq, sign, revision, reason, EntryRow._make(row)))
-    if not steps:
-        return None
     standing = next(step.row for step in reversed(steps) if step.sign == 1)
-    prompt = connection.execute(_PROMPT, (org, occurred_at, key)).fetchone()
-    event = _events(connection, org, [standing])[0]
+    there = Span(standing.occurred_at, standing.occurred_at + 1)
+    one = Conditions([Condition("key", key)], None)
+    bounds = {"starts_at": there.starts_at, "ends_at": there.ends_at}
+    event = _standing(connection, _IN_RANGE, EventQuery(org, there, limit=1), one, bounds)[0]
+    prompt = connection.execute(_PROMPT, (org, known[0], key)).fetchone()
     return EventHistory(event, _card(connection, org, standing.card), steps, prompt[0] if prompt else None)
 
 

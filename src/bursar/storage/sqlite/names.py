@@ -1,19 +1,18 @@
 """Names to row numbers for filters, and row numbers to names for answers, when reading.
 
-Names are loaded for the few rows of an answer, after grouping; never joined to each row.
+Names are looked up for the few rows of an answer, after grouping and cutting to its limit;
+they are never joined to each row that is summed.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from bursar.analytics.query import NOT_GIVEN, Dim, Span
 from bursar.core.errors import InvalidInput
-from bursar.core.ids import Org, id_from_text, key_from_text, uuid_text_from_id
+from bursar.core.ids import Org, id_from_text, key_from_text
 from bursar.core.usage import Billing
-
-Key = int | bytes | str | None
 
 PROVIDER = "CASE provider WHEN '' THEN canonical_provider ELSE provider END"
 """The provider of a model row as readers see it: as sent, else the one it was taken for."""
@@ -28,10 +27,28 @@ _WITH_ID = {Dim.AGENT, Dim.PROJECT}
 _BILLING = {billing.name.lower(): int(billing) for billing in Billing}
 _MODELS = f"""SELECT model FROM model WHERE org = ?1 AND (?2 IS NULL OR name = ?2)
     AND (?3 IS NULL OR {PROVIDER} = ?3)"""
-_MODEL_NAMES = f"""SELECT model, name, {PROVIDER} FROM model
-    WHERE org = ? AND model IN (SELECT value FROM json_each(?))"""
 _RUN_SPAN = "SELECT first_at, last_at FROM run WHERE org = ? AND run = ?"
-_RUN_NAME = "SELECT external_id FROM run WHERE org = ? AND run = ?"
+_UUID = " || '-' || ".join(
+    f"substr(lower(hex({{key}})), {start}, {length})"
+    for start, length in ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
+)
+_BILLING_NAME = " ".join(f"WHEN {number} THEN '{name}'" for name, number in _BILLING.items())
+_LABELS = {
+    Dim.PROVIDER: {"provider": "nullif({key}, '')"},
+    Dim.BILLING: {"billing": f"CASE {{key}} {_BILLING_NAME} END"},
+    Dim.MODEL: {
+        "model": "(SELECT name FROM model WHERE org = :org AND model = {key})",
+        "provider": f"(SELECT nullif({PROVIDER}, '') FROM model WHERE org = :org AND model = {{key}})",
+    },
+    # A run whose id is a UUID keeps no second copy of it as text.
+    Dim.RUN: {
+        "run": f"""CASE WHEN {{key}} IS NOT NULL THEN
+            coalesce((SELECT external_id FROM run WHERE org = :org AND run = {{key}}), {_UUID}) END"""
+    },
+} | {
+    dim: {dim.value: f"(SELECT name FROM {table} WHERE org = :org AND {column} = {{key}})"}
+    for dim, (table, column) in _TABLES.items()
+}
 
 
 class Condition(NamedTuple):
@@ -89,32 +106,13 @@ def conditions(connection: sqlite3.Connection, org: Org, filters: Mapping[Dim, s
     return Conditions(tests, within)
 
 
-def run_text(connection: sqlite3.Connection, org: Org, run: bytes) -> str:
-    """Return a run's id as its caller wrote it."""
-    row = connection.execute(_RUN_NAME, (org, run)).fetchone()
-    return str(row[0]) if row is not None and row[0] is not None else uuid_text_from_id(run)
+def label_columns(dim: Dim, key: str) -> dict[str, str]:
+    """Return what an answer says of a dimension: label → SQL that finds its name.
 
-
-def labels(
-    connection: sqlite3.Connection, org: Org, dim: Dim, keys: Iterable[Key]
-) -> dict[Key, dict[str, str | None]]:
-    """Return what an answer says for each key of a dimension: its name, a model's provider too."""
-    wanted = set(keys)
-    nothing: dict[Key, dict[str, str | None]] = {key: {dim.value: None} for key in wanted}
-    if dim is Dim.PROVIDER:
-        return {key: {"provider": str(key) if key else None} for key in wanted}
-    if dim is Dim.BILLING:
-        return {key: {"billing": Billing(int(key or 0)).name.lower()} for key in wanted}
-    if dim is Dim.RUN:
-        texts = {key: run_text(connection, org, key) for key in wanted if isinstance(key, bytes)}
-        return nothing | {key: {"run": text} for key, text in texts.items()}
-    numbers = json.dumps([key for key in wanted if key])
-    if dim is Dim.MODEL:
-        rows = connection.execute(_MODEL_NAMES, (org, numbers))
-        return nothing | {row[0]: {"model": row[1], "provider": row[2]} for row in rows}
-    table, column = _TABLES[dim]
-    sql = f"SELECT {column}, name FROM {table} WHERE org = ? AND {column} IN (SELECT value FROM json_each(?))"
-    return nothing | {row[0]: {dim.value: row[1]} for row in connection.execute(sql, (org, numbers))}
+    `key` is the column with the row number (a provider's with its name); 0 and NULL have
+    no name.
+    """
+    return {label: sql.format(key=key) for label, sql in _LABELS[dim].items()}
 
 
 def _run(connection: sqlite3.Connection, org: Org, name: str) -> tuple[bytes | None, Span | None]:

@@ -8,20 +8,41 @@ one snapshot (`BEGIN` … `ROLLBACK`) and never waits for the writer.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+import msgspec
 
 from bursar.core.errors import Unavailable
 from bursar.storage.sqlite.store import translated_errors
 
 Result = TypeVar("Result")
+Cell = int | str | None
+Parameters = Mapping[str, int | bytes | str | None]
+
+_decode = msgspec.json.Decoder(list[tuple[Cell, ...]]).decode
 
 READERS = 2
 """More gain nothing on two cores; a scan holds one, short reads pass by the other."""
 
 WAITING_MAX = 256
 """Calls under way or waiting; at 10 ms each the last one has waited about a second."""
+
+
+def fetch(
+    connection: sqlite3.Connection, sql: str, columns: Iterable[str], parameters: Parameters
+) -> list[tuple[Cell, ...]]:
+    """Return `columns` of every row of `sql`, fetched as one row of JSON.
+
+    Args:
+        connection: With a snapshot begun.
+        sql: A SELECT; its order is kept.
+        columns: SQL over its columns, whose table is `r`; numbers and text only, so a blob as `hex(…)`.
+        parameters: By name.
+    """
+    listed = f"SELECT json_group_array(json_array({', '.join(columns)})) FROM ({sql}) AS r"
+    return _decode(connection.execute(listed, parameters).fetchone()[0])
 
 
 class SqliteReaders:
@@ -50,6 +71,13 @@ class SqliteReaders:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, work)
         finally:
             self._waiting -= 1
+
+    def run_short(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Return what `work` reads from one snapshot, at once, in the thread that asks.
+
+        Only for a bounded number of seeks: the loop stands still meanwhile.
+        """
+        return self._read(work)
 
     def close(self) -> None:
         """Wait for what is being read, then close every connection."""

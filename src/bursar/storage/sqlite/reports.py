@@ -7,9 +7,8 @@ array that drives the loop, so that each is one seek in a clustered key.
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from bursar.analytics.plan import Plan, RollUp, plan
 from bursar.analytics.ports import ReportReader
@@ -17,8 +16,8 @@ from bursar.analytics.query import NOTHING, Dim, Query, Report, Row
 from bursar.core.errors import NotFound
 from bursar.core.ids import Org
 from bursar.ledger.rows import MEASURES, Measures
-from bursar.storage.sqlite.names import PROVIDER, Conditions, Key, conditions, labels
-from bursar.storage.sqlite.readers import SqliteReaders
+from bursar.storage.sqlite.names import PROVIDER, Conditions, conditions, label_columns
+from bursar.storage.sqlite.readers import Cell, Parameters, SqliteReaders, fetch
 
 _ZONE = "SELECT zone FROM organisation WHERE org = ?"
 _ROLLUP_TABLES = {
@@ -56,7 +55,7 @@ class SqliteReports(ReportReader):
 
     async def zone(self, org: Org) -> str:
         """Return the organisation's zone."""
-        return await self._readers.run(partial(_zone, org=org))
+        return self._readers.run_short(partial(_zone, org=org))
 
     async def report(self, query: Query) -> Report:
         """Return the rows and the total of `query`, read together."""
@@ -89,7 +88,7 @@ def _total(rows: list[Row]) -> Measures:
 
 
 def _rows(connection: sqlite3.Connection, query: Query, tests: Conditions) -> tuple[list[Row], bool]:
-    """Return the page's rows with their names, and whether more follow."""
+    """Return the page's rows, and whether more follow."""
     dims = [dim for dim in query.dims if dim is not Dim.PROVIDER or Dim.MODEL not in query.dims]
     chosen = plan(query, within=tests.within)
     parameters = {
@@ -102,52 +101,46 @@ def _rows(connection: sqlite3.Connection, query: Query, tests: Conditions) -> tu
     }
     found = _fetch(connection, chosen, dims, tests, parameters)
     has_more = len(found) > query.limit
-    del found[query.limit :]
-    names = [
-        labels(connection, query.org, dim, (row.keys[position] for row in found))
-        for position, dim in enumerate(dims)
-    ]
-    return [Row(row.piece, _named(row.keys, names), row.measures) for row in found], has_more
-
-
-def _named(keys: tuple[Key, ...], names: list[dict[Key, dict[str, str | None]]]) -> dict[str, str | None]:
-    """Return what all keys of one row are called."""
-    named: dict[str, str | None] = {}
-    for key, known in zip(keys, names, strict=True):
-        named.update(known[key])
-    return named
-
-
-class _Found(NamedTuple):
-    """A row before its keys have names."""
-
-    piece: int
-    keys: tuple[Key, ...]
-    measures: Measures
+    return found[: query.limit], has_more
 
 
 def _fetch(
-    connection: sqlite3.Connection,
-    chosen: Plan,
-    dims: list[Dim],
-    tests: Conditions,
-    parameters: Mapping[str, Key],
-) -> list[_Found]:
+    connection: sqlite3.Connection, chosen: Plan, dims: list[Dim], tests: Conditions, parameters: Parameters
+) -> list[Row]:
     """Return the rows of the plan; sums beyond 64 bits are added anew in two halves."""
-    first = 1 + len(dims)
+    labels: dict[str, str] = {}
+    for number, dim in enumerate(dims):
+        labels |= label_columns(dim, f"key{number}")
+    sql = partial(_statement, chosen, dims, tests)
     try:
-        rows = connection.execute(_statement(chosen, dims, tests, wide=False), parameters)
-        return [_Found(row[0], row[1:first], Measures._make(row[first:])) for row in map(tuple, rows)]
+        rows = fetch(connection, sql(wide=False), ["piece", *labels.values(), *MEASURES], parameters)
+        return [_row(row, labels, row[1 + len(labels) :]) for row in rows]
     except sqlite3.OperationalError as error:
         if _OVERFLOW not in str(error):
             raise
-    rows = connection.execute(_statement(chosen, dims, tests, wide=True), parameters)
-    return [_Found(row[0], row[1:first], _joined(row[first:])) for row in map(tuple, rows)]
+    halves = [name + half for name in MEASURES for half in ("", "_low")]
+    rows = fetch(connection, sql(wide=True), ["piece", *labels.values(), *halves], parameters)
+    return [_row(row, labels, _joined(row[1 + len(labels) :])) for row in rows]
 
 
-def _joined(halves: Sequence[int]) -> Measures:
-    """Return measures from their upper and lower halves, which alternate."""
-    return Measures._make([(high << 32) + low for high, low in zip(halves[::2], halves[1::2], strict=True)])
+def _row(row: tuple[Cell, ...], labels: Iterable[str], measures: Iterable[Cell]) -> Row:
+    """Return a row by the order of its columns: slice, names, measures."""
+    named = dict(zip(labels, map(_text, row[1:]), strict=False))
+    return Row(int(row[0] or 0), named, Measures._make(map(_number, measures)))
+
+
+def _text(cell: Cell) -> str | None:
+    return None if cell is None else str(cell)
+
+
+def _number(cell: Cell) -> int:
+    return int(cell or 0)
+
+
+def _joined(halves: Sequence[Cell]) -> list[Cell]:
+    """Return sums from their upper and lower halves, which alternate."""
+    pairs = zip(map(_number, halves[::2]), map(_number, halves[1::2]), strict=True)
+    return [(high << 32) + low for high, low in pairs]
 
 
 def _statement(chosen: Plan, dims: list[Dim], tests: Conditions, *, wide: bool) -> str:
