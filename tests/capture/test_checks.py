@@ -94,11 +94,33 @@ def test_a_time_without_a_zone_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"NaN", b'"\xff"', b"1" * 5000, b'"\\ud800"', b"{} x"],
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"NaN",
+        b'"\xff"',
+        b"1" * 5000,
+        b"1e99999999999999999999",
+        b"{} x",
+    ],
 )
 def test_what_is_no_json_is_refused_and_nothing_else_is_raised(raw: bytes) -> None:
     with pytest.raises(InvalidInput):
         checks.decode_json(raw)
+
+
+def test_half_a_character_becomes_the_sign_for_what_cannot_be_shown() -> None:
+    raw = b'["cut \\ud83d", "\\udE00!", "\\ud83d\\ude00", "not one: \\\\ud83d", "\\n\\u4e2d"]'
+    assert checks.decode_json(raw) == ["cut \ufffd", "\ufffd!", "\U0001f600", "not one: \\ud83d", "\n\u4e2d"]
+
+
+def test_integers_beyond_64_bits_stay_readable_as_text() -> None:
+    kept = {"low": -(2**63), "high": 2**64 - 1}
+    beyond = {"low": -(2**63) - 1, "high": 10**30}
+    assert checks.attributes(kept, "attributes") == kept
+    assert checks.attributes(beyond, "attributes") == {"low": "-9223372036854775809", "high": "1" + "0" * 30}
 
 
 def test_fractions_are_decoded_with_all_their_digits() -> None:

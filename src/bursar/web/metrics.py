@@ -30,7 +30,9 @@ class HttpMetrics:
             known = (
                 method if method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} else "other"
             )
-            child = self._children[method, status] = self._requests.labels(known, str(status))
+            child = self._requests.labels(known, str(status))
+            if known == method:
+                self._children[method, status] = child
         child.inc()
         self._seconds.observe(seconds)
 

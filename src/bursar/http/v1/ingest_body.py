@@ -3,26 +3,25 @@
 Two roads to the same events. The fast one decodes the whole batch into structs in one go
 and serves bodies whose every item has only known fields of the right type. Anything else
 (an unknown field, one bad value) takes the careful one, item by item, which keeps unknown
-fields as attributes and names index and field of each error.
+fields as attributes and names index and field of each error. What both roads take, they
+take with the same meaning; `tests/attacks/test_two_roads.py` holds them to it.
 
 Counts are disjoint where the caller sends the extra kinds (`cache_read_tokens`, …); the
 reference's own two counts are taken as sent.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import Raw
 
 from bursar.capture import checks
 from bursar.core.errors import AppError, InvalidInput
 from bursar.core.ids import key_from_text, new_id
 from bursar.core.money import nusd_from_decimal
 from bursar.core.time import micros_from_datetime
-from bursar.core.usage import TOKENS_MAX, Source, Subject, UsageEvent
+from bursar.core.usage import Source, Subject, UsageEvent
+from bursar.http.v1.ingest_item import KNOWN, IngestItem, checked_item, fields_of, splitter
 from bursar.web.principal import Principal
 
 CLOCK_AHEAD_MICROS = 300_000_000
@@ -32,43 +31,12 @@ CLOCK_BEHIND_MICROS = 35 * 86_400_000_000
 """The same for a time this long ago: disk replays are days old, not months."""
 
 SUBJECTS_CACHED_MAX = 20_000
+RUNS_CACHED_MAX = 20_000
 
-_Name = Annotated[str, Meta(min_length=1, max_length=checks.NAME_LENGTH_MAX)]
-_Key = Annotated[str, Meta(max_length=checks.NAME_LENGTH_MAX)]
-_Count = Annotated[int, Meta(ge=0, le=TOKENS_MAX)]
-_Duration = Annotated[int, Meta(ge=0, le=checks.DURATION_MS_MAX)]
 Names = tuple[str, str, str, str | None, str | None, str | None, int]
 """agent, provider, model, project, feature, user as sent, and the key's number"""
 
 _INGEST = Source.INGEST
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class IngestItem(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """One item as the reference has it, with the fields that its clients and ours add."""
-
-    agent_name: _Name
-    provider: _Name
-    model: _Name
-    input_tokens: _Count
-    output_tokens: _Count
-    cost: Decimal
-    timestamp: Annotated[datetime, Meta(tz=True)]
-    duration_ms: _Duration | None = 0
-    idempotency_key: _Key | None = None
-    run_id: _Key | None = None
-    status: str | None = None
-    prompt: str | None = None
-    partial: bool | None = None
-    cache_read_tokens: _Count = 0
-    cache_write_5m_tokens: _Count = 0
-    cache_write_1h_tokens: _Count = 0
-    reasoning_tokens: _Count = 0
-    project: _Key | None = None
-    feature: _Key | None = None
-    user: _Key | None = None
-    parent_run_id: _Key | None = None
-    session_id: _Key | None = None
 
 
 class IngestBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -94,12 +62,14 @@ class Decoded(NamedTuple):
 
 
 class IngestDecoder:
-    """Decodes bodies; keeps the subjects it has seen, whose names need no second check."""
+    """Decodes bodies; keeps the subjects and runs it has seen, whose texts need no second check."""
 
     def __init__(self, *, events_max: int) -> None:
         self._events_max = events_max
         self._decode = msgspec.json.Decoder(IngestBody).decode
+        self._split = splitter(events_max)
         self._subjects: dict[Names, Subject] = {}
+        self._runs: set[str] = set()
 
     def decode(self, raw: bytes, principal: Principal, now: int) -> Decoded:
         """Return what `raw` holds.
@@ -109,12 +79,10 @@ class IngestDecoder:
         """
         try:
             items = self._decode(raw).events
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ArithmeticError):
             return self._decode_carefully(raw, principal, now)
-        if not items:
-            raise _no_batch()
-        if len(items) > self._events_max:
-            raise _too_many(len(items), self._events_max)
+        if not 0 < len(items) <= self._events_max:
+            raise _no_batch(self._events_max)
         try:
             events = self._events(items, principal, now)
         except AppError:
@@ -130,26 +98,28 @@ class IngestDecoder:
         Raises:
             InvalidInput: A value is out of range, or a name malformed.
         """
-        subjects, api_key = self._subjects, principal.api_key
+        subjects, runs, api_key = self._subjects_of(principal), self._runs, principal.api_key
         earliest, latest = now - CLOCK_BEHIND_MICROS, now + CLOCK_AHEAD_MICROS
         events: list[UsageEvent] = []
         for item in items:
             names = (
                 item.agent_name, item.provider, item.model, item.project, item.feature, item.user, api_key,
             )  # fmt: skip
-            key = item.idempotency_key
+            key, run = item.idempotency_key, item.run_id
+            if run and run not in runs:
+                self._see_run(run)
             at = micros_from_datetime(item.timestamp)
             event = UsageEvent(
                 key=key_from_text(key) if key else new_id(),
                 occurred_at=at,
-                subject=subjects.get(names) or self._subject(names, principal),
+                subject=subjects.get(names) or _subject(names, principal, subjects),
                 source=_INGEST,
                 input_tokens=item.input_tokens,
                 output_tokens=item.output_tokens,
                 duration_ms=item.duration_ms or 0,
                 reported_nusd=nusd_from_decimal(item.cost),
                 is_error=item.status == "error",
-                run=item.run_id or "",
+                run=run or "",
             )
             is_suspect = not earliest <= at <= latest
             if (
@@ -161,35 +131,30 @@ class IngestDecoder:
             events.append(event)
         return events
 
-    def _subject(self, names: Names, principal: Principal) -> Subject:
-        """Check and keep a subject seen for the first time, bound to what the key is bound to.
+    def _subjects_of(self, principal: Principal) -> dict[Names, Subject]:
+        """Return the subjects seen: of all free keys together, of a bound key in this request only.
+
+        Key numbers count up in each organisation, so a free key's subject must not let one of
+        another organisation pass whose key of the same number is bound.
+        """
+        return {} if principal.agent or principal.project else self._subjects
+
+    def _see_run(self, run: str) -> None:
+        """Check a run id seen for the first time.
 
         Raises:
-            InvalidInput: A name is malformed, or not the one that the key is bound to.
+            InvalidInput: It is malformed.
         """
-        agent, provider, model, project, feature, user, api_key = names
-        subject = Subject(
-            bound(checks.name(agent, "agent_name"), principal.agent, "agent_name"),
-            checks.name(provider, "provider"),
-            checks.name(model, "model"),
-            bound(checks.optional_name(project, "project"), principal.project, "project"),
-            checks.optional_name(feature, "feature"),
-            checks.optional_name(user, "user"),
-            api_key,
-        )
-        if len(self._subjects) >= SUBJECTS_CACHED_MAX:
-            self._subjects.clear()
-        self._subjects[names] = subject
-        return subject
+        checks.name(run, "run_id")
+        if len(self._runs) >= RUNS_CACHED_MAX:
+            self._runs.clear()
+        self._runs.add(run)
 
     def _decode_carefully(self, raw: bytes, principal: Principal, now: int) -> Decoded:
         """Decode item by item, keeping what is good."""
-        body = checks.decode_json(raw)
-        items = body.get("events") if isinstance(body, dict) else None
-        if not isinstance(items, list) or not items:
-            raise _no_batch()
-        if len(items) > self._events_max:
-            raise _too_many(len(items), self._events_max)
+        items = self._items(raw)
+        if not items:
+            raise _no_batch(self._events_max)
         decoded = Decoded([], [], [])
         positions: list[int] = []
         for index, item in enumerate(items):
@@ -200,17 +165,56 @@ class IngestDecoder:
                 decoded.errors.append(ItemError(index, error.field or "", error.detail))
         return decoded._replace(positions=positions)
 
-    def _careful_event(self, item: object, principal: Principal, now: int) -> UsageEvent:
-        """Return the event of one decoded item of unknown quality."""
-        if not isinstance(item, dict):
-            raise InvalidInput("each event must be an object")
-        checked = _checked(item)
+    def _items(self, raw: bytes) -> list[Raw]:
+        """Return the items of a body, unread.
+
+        Raises:
+            InvalidInput: Not JSON, or not an object with a list of allowed length.
+        """
+        try:
+            return self._split(raw)
+        except msgspec.ValidationError:
+            raise _no_batch(self._events_max) from None
+        except RecursionError:
+            raise InvalidInput("the JSON is nested too deeply") from None
+        except msgspec.MsgspecError as error:
+            whole = checks.without_lone_surrogates(raw)
+            if whole != raw:
+                return self._items(whole)
+            raise InvalidInput(f"the body must be valid JSON: {error}") from None
+
+    def _careful_event(self, raw: Raw, principal: Principal, now: int) -> UsageEvent:
+        """Return the event of one item of unknown quality."""
+        item = fields_of(raw)
+        checked = checked_item(item)
         event = self._events([checked], principal, now)[0]
-        unknown = {key: value for key, value in item.items() if key not in _KNOWN}
+        unknown = {key: value for key, value in item.items() if key not in KNOWN}
         if not unknown:
             return event
         merged = checks.attributes({**unknown, **(event.attributes or {})}, "attributes")
         return msgspec.structs.replace(event, attributes=merged)
+
+
+def _subject(names: Names, principal: Principal, subjects: dict[Names, Subject]) -> Subject:
+    """Check and keep a subject seen for the first time, bound to what the key is bound to.
+
+    Raises:
+        InvalidInput: A name is malformed, or not the one that the key is bound to.
+    """
+    agent, provider, model, project, feature, user, api_key = names
+    subject = Subject(
+        bound(checks.name(agent, "agent_name"), principal.agent, "agent_name"),
+        checks.name(provider, "provider"),
+        checks.name(model, "model"),
+        bound(checks.optional_name(project, "project"), principal.project, "project"),
+        checks.optional_name(feature, "feature"),
+        checks.optional_name(user, "user"),
+        api_key,
+    )
+    if len(subjects) >= SUBJECTS_CACHED_MAX:
+        subjects.clear()
+    subjects[names] = subject
+    return subject
 
 
 def _with_extras(event: UsageEvent, item: IngestItem, *, is_suspect: bool) -> UsageEvent:
@@ -220,8 +224,8 @@ def _with_extras(event: UsageEvent, item: IngestItem, *, is_suspect: bool) -> Us
         cache_read_tokens=item.cache_read_tokens,
         cache_write_5m_tokens=item.cache_write_5m_tokens,
         cache_write_1h_tokens=item.cache_write_1h_tokens,
-        parent_run=item.parent_run_id or "",
-        session=item.session_id or "",
+        parent_run=checks.optional_name(item.parent_run_id, "parent_run_id"),
+        session=checks.optional_name(item.session_id, "session_id"),
         clock_suspect=is_suspect,
         attributes={"partial": True} if item.partial else None,
         prompt=checks.prompt(item.prompt, "prompt") if item.prompt else None,
@@ -239,49 +243,6 @@ def bound(given: str, binding: str, field: str) -> str:
     return binding or given
 
 
-_KNOWN = frozenset(IngestItem.__struct_fields__)
-_COUNT_FIELDS = tuple(name for name in IngestItem.__struct_fields__ if name.endswith("_tokens"))
-_TEXT_FIELDS = ("idempotency_key", "run_id", "project", "feature", "user", "parent_run_id", "session_id")
-
-
-def _checked(item: Mapping[str, object]) -> IngestItem:
-    """Return the item as a struct.
-
-    Raises:
-        InvalidInput: The first field at fault, with what it must be.
-    """
-    for field in ("agent_name", "provider", "model", "input_tokens", "output_tokens", "cost", "timestamp"):
-        if item.get(field) is None:
-            raise InvalidInput(f"{field} is required", field=field)
-    counts = {name: checks.count(item[name], name) for name in _COUNT_FIELDS if item.get(name) is not None}
-    texts = {name: checks.optional_name(item.get(name), name) or None for name in _TEXT_FIELDS}
-    cost = checks.cost_nusd(item["cost"], "cost")
-    status = item.get("status")
-    return IngestItem(
-        agent_name=checks.name(item["agent_name"], "agent_name"),
-        provider=checks.name(item["provider"], "provider"),
-        model=checks.name(item["model"], "model"),
-        input_tokens=counts.pop("input_tokens"),
-        output_tokens=counts.pop("output_tokens"),
-        cost=Decimal(cost or 0).scaleb(-9),
-        timestamp=_moment(checks.occurred_at(item["timestamp"], "timestamp")),
-        duration_ms=checks.duration_ms(item.get("duration_ms") or 0, "duration_ms", fractional=True),
-        status=status if isinstance(status, str) else None,
-        prompt=checks.prompt(item.get("prompt"), "prompt"),
-        partial=item.get("partial") is True,
-        **counts,  # type: ignore[arg-type] # keys are count fields by construction
-        **texts,  # type: ignore[arg-type] # keys are text fields by construction
-    )
-
-
-def _moment(micros: int) -> datetime:
-    """Return an aware datetime; `micros` came from one, so it fits."""
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-def _no_batch() -> InvalidInput:
-    return InvalidInput('the body must be {"events": [...]} with at least one event', field="events")
-
-
-def _too_many(count: int, most: int) -> InvalidInput:
-    return InvalidInput(f"a batch has at most {most} events, this one {count}; split it", field="events")
+def _no_batch(most: int) -> InvalidInput:
+    sentence = f'the body must be {{"events": [...]}} with 1 to {most} events; split a larger batch'
+    return InvalidInput(sentence, field="events")
