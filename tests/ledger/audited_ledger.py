@@ -53,11 +53,10 @@ class AuditedLedger:
         self.reader = self.store.reader()
         self.book = PriceBook((), basis=CostBasis.AUTO)
         self.intake = Intake(self.store, self, lambda: self.now, coalesce_events_max=64)
-        organisations = SqliteOrganisations(self.store, self.reader)
-        known = asyncio.run(organisations.list())
+        self._organisations = SqliteOrganisations(self.store, self.reader)
+        known = asyncio.run(self._organisations.list())
         for name in ("acme", "umbrella", "initech")[len(known) :]:
-            made = Organisation(org=Org(0), id=new_id(), name=name, zone="UTC", created_at=NOON)
-            asyncio.run(organisations.create(made, actor="operator"))
+            self.new_org(name)
         self.acme, self.umbrella, self.initech = Org(1), Org(2), Org(3)
 
     @property
@@ -65,8 +64,12 @@ class AuditedLedger:
         return self.store.path
 
     async def of(self, org: Org) -> PriceBook:
-        assert org in {self.acme, self.umbrella, self.initech}
+        assert org
         return self.book
+
+    def new_org(self, name: str = "") -> Org:
+        made = Organisation(org=Org(0), id=new_id(), name=name or new_id().hex(), zone="UTC", created_at=NOON)
+        return asyncio.run(self._organisations.create(made, actor="operator")).org
 
     def run(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
         return asyncio.run(self.store.transact(work))
@@ -83,9 +86,22 @@ class AuditedLedger:
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.reader.execute(sql, values)]
 
+    def number(self, sql: str, *values: object) -> int:
+        """The one integer of a query; NULL counts as 0."""
+        return int(self.rows(sql, *values)[0][0] or 0)
+
     def totals(self, org: Org | None = None) -> dict[str, list[tuple[Any, ...]]]:
         """Every roll-up of an organisation, by names instead of numbers, which depend on order."""
         return {table: self.rows(sql, org or self.acme) for table, sql in TOTALS.items()}
+
+    def effects(self, org: Org | None = None) -> dict[str, list[tuple[Any, ...]]]:
+        """The totals that stand: no rows that are back at nothing, no times of what was reversed."""
+        listed = self.totals(org)
+        found = {"unpriced_event": listed.pop("unpriced_event")}
+        for table, rows in listed.items():
+            kept = [row for row in rows if row[DIMENSIONS[table]]]
+            found[table] = [row[:-2] for row in kept] if "first_at" in TOTALS[table] else kept
+        return found
 
     def create_key(self, *, revoked: bool = False) -> None:
         raw = keys.generate("local")
@@ -108,6 +124,9 @@ _NAMED = "LEFT JOIN {0} ON {0}.org = r.org AND {0}.{1} = r.{1}"
 _MEASURES = """requests, errors, unpriced_requests, unpriced_tokens, cost_nusd, input_tokens, output_tokens,
     reasoning_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, media_tokens,
     web_searches, duration_ms"""
+DIMENSIONS = {
+    "rollup_agent": 4, "rollup_project": 3, "rollup_feature": 2, "rollup_user": 2, "agent_total": 1, "run": 2
+}  # fmt: skip
 TOTALS = {
     "rollup_agent": f"""SELECT hour, agent.name, model.name, billing, {_MEASURES}, hex(durations), first_at,
         last_at FROM rollup_agent r {_NAMED.format("agent", "agent")} {_NAMED.format("model", "model")}
