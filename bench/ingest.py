@@ -64,7 +64,7 @@ def batches(work: Path, results: Results, kind: Kind, *, repeats: int) -> None:
     recorded = record(work / "record", list(islice(event_batches(kind), RECORDED)))
 
     def take() -> tuple[Load, Replay]:
-        return _one_load(work / "ledger", bodies), replay(work / "bare", recorded, BATCH_EVENTS)
+        return one_load(work / "ledger", bodies), replay(work / "bare", recorded, BATCH_EVENTS)
 
     rounds = quietest(take, repeats)
     whole = median_of([load for load, _ in rounds], BATCH_EVENTS)
@@ -85,7 +85,7 @@ def event_batches(kind: Kind) -> Iterator[list[UsageEvent]]:
         yield [event_of(call, kind.extra) for call in islice(calls, BATCH_EVENTS)]
 
 
-def _one_load(data_dir: Path, bodies: Path) -> Load:
+def one_load(data_dir: Path, bodies: Path) -> Load:
     """Start a server on an empty ledger, warm it up, measure it."""
     shutil.rmtree(data_dir, ignore_errors=True)
     key = prepare(data_dir)

@@ -28,7 +28,7 @@ class Noted(Protocol):
         ...
 
 
-Run = TypeVar("Run", bound=Noted)
+Round = TypeVar("Round", bound=tuple[Noted, ...])
 
 
 def busy_s() -> float:
@@ -48,13 +48,13 @@ def wait() -> None:
             return
 
 
-def quietest(take: Callable[[], tuple[Run, ...]], repeats: int) -> list[tuple[Run, ...]]:
-    """Return `repeats` rounds of `take`, the quietest of up to `TRIES` times as many.
+def quietest(take: Callable[[], Round], repeats: int, *, tries: int | None = None) -> list[Round]:
+    """Return `repeats` rounds of `take`, the quietest of `tries` (`TRIES` times as many).
 
     A round is a tuple of runs that were made one after the other, to be compared.
     """
-    rounds: list[tuple[Run, ...]] = []
-    for _ in range(repeats * TRIES):
+    rounds: list[Round] = []
+    for _ in range(tries or repeats * TRIES):
         wait()
         rounds.append(take())
         if sum(_noise(one) < QUIET_CORES for one in rounds) >= repeats:
@@ -62,5 +62,5 @@ def quietest(take: Callable[[], tuple[Run, ...]], repeats: int) -> list[tuple[Ru
     return sorted(rounds, key=_noise)[:repeats]
 
 
-def _noise(runs: tuple[Run, ...]) -> float:
+def _noise(runs: tuple[Noted, ...]) -> float:
     return max(run.neighbours for run in runs)

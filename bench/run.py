@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ingest
+import start
+from filled import filled
+from ontop import on_top
+from queries import queries
 from results import Results, machine, say
+from size import size
 
 DATA = Path(__file__).parent / "data"
 
@@ -27,22 +32,45 @@ class Scale(NamedTuple):
 
 QUICK = Scale(repeats=3, events=1_000_000)
 FULL = Scale(repeats=5, events=10_000_000)
+Part = Callable[[Path, Results, Scale], None]
 
 
-def _batches(kind: ingest.Kind) -> "Part":
+def _batches(kind: ingest.Kind) -> Part:
     return lambda work, results, scale: ingest.batches(work, results, kind, repeats=scale.repeats)
 
 
-def _singles(work: Path, results: Results, scale: Scale) -> None:
-    ingest.singles(work, results, repeats=scale.repeats)
+def _on_top(*, ordered_keys: bool) -> Part:
+    def part(work: Path, results: Results, scale: Scale) -> None:
+        ledger = filled(DATA, scale.events, ordered_keys=ordered_keys)
+        on_top(work, results, ledger, repeats=scale.repeats)
+
+    return part
 
 
-Part = Callable[[Path, Results, Scale], None]
+def _sizes(_work: Path, results: Results, scale: Scale) -> None:
+    for ordered_keys in (True, False):
+        size(results, filled(DATA, scale.events, ordered_keys=ordered_keys))
+
+
+def _restart(work: Path, results: Results, scale: Scale) -> None:
+    ledger = filled(DATA, scale.events, ordered_keys=True)
+    start.restart(work, results, ledger, repeats=scale.repeats)
+
+
 PARTS: Mapping[str, Part] = {
     "batches": _batches(ingest.ORDERED),
     "random": _batches(ingest.RANDOM),
     "attributes": _batches(ingest.ATTRIBUTES),
-    "singles": _singles,
+    "singles": lambda work, results, scale: ingest.singles(work, results, repeats=scale.repeats),
+    "start": lambda work, results, scale: start.start(work, results, repeats=scale.repeats),
+    "install": lambda work, results, _scale: start.install(work, results),
+    "queries": lambda work, results, scale: queries(
+        work, results, filled(DATA, scale.events, ordered_keys=True)
+    ),
+    "size": _sizes,
+    "on-top": _on_top(ordered_keys=True),
+    "on-top-random": _on_top(ordered_keys=False),
+    "restart": _restart,
 }
 
 

@@ -26,11 +26,19 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Server(NamedTuple):
-    """A running server: where it listens, which process it is, how long its start took."""
+    """A running server.
+
+    Attributes:
+        began_s: When it was started, on `time.perf_counter`.
+        first_answer_s: How long that took until it answered `/healthz`.
+        rss_at_start_mib: Resident memory when it first took a connection, before any request.
+    """
 
     process: "subprocess.Popen[bytes]"
     port: int
+    began_s: float
     first_answer_s: float
+    rss_at_start_mib: float
 
     @property
     def url(self) -> str:
@@ -40,11 +48,6 @@ class Server(NamedTuple):
     def cpu_s(self) -> float:
         """Return the CPU seconds used so far, all threads."""
         return cpu_of(self.process.pid)
-
-    def rss_mib(self) -> float:
-        """Return the resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """Return status and body of one GET."""
@@ -61,6 +64,12 @@ def cpu_of(pid: int) -> float:
     """Return the CPU seconds that a process has used, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def rss_mib_of(pid: int) -> float:
+    """Return the resident memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
 def prepare(data_dir: Path, organisation: str = "default") -> str:
@@ -97,12 +106,13 @@ def serving_app(app: str) -> Iterator[Server]:
 
 
 @contextmanager
-def running(command: list[str], port: int, path: str = "/healthz") -> Iterator[Server]:
-    """Run a server until the block ends; the block begins at its first answer on `path`."""
+def running(command: list[str], port: int) -> Iterator[Server]:
+    """Run a server until the block ends; the block begins at its first answer."""
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        yield Server(process, port, _first_answer(process, port, path, begin))
+        rss = _first_answer(process, port, begin)
+        yield Server(process, port, begin, time.perf_counter() - begin, rss)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -113,17 +123,20 @@ def running(command: list[str], port: int, path: str = "/healthz") -> Iterator[S
             process.wait()
 
 
-def _first_answer(process: "subprocess.Popen[bytes]", port: int, path: str, begin: float) -> float:
-    """Wait for any answer on `path`; return the seconds since `begin`."""
+def _first_answer(process: "subprocess.Popen[bytes]", port: int, begin: float) -> float:
+    """Wait for an answer on /healthz; return the MiB of memory right before it was asked."""
     while time.perf_counter() - begin < READY_SECONDS_MAX:
         assert process.poll() is None, "the server ended before it answered"
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         try:
-            connection.request("GET", path)
+            connection.connect()
+            rss = rss_mib_of(process.pid)
+            connection.request("GET", "/healthz")
             connection.getresponse().read()
-            return time.perf_counter() - begin
         except OSError:
             time.sleep(0.005)
+        else:
+            return rss
         finally:
             connection.close()
     raise AssertionError("the server does not answer")
