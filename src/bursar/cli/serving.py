@@ -9,6 +9,7 @@ address file appears when requests are answered and goes when the server ends.
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from shlex import quote
 
 import uvicorn
@@ -186,6 +188,14 @@ def _settle() -> None:
     threading.Thread(target=warm_up, name="prices", daemon=True).start()
 
 
+def _program() -> str:
+    """Return how this program was called, so that a printed command can be pasted."""
+    called = sys.argv[0]
+    if shutil.which("bursar") == called or not Path(called).name.startswith("bursar"):
+        return "bursar"
+    return quote(os.path.relpath(called) if Path(called).is_relative_to(Path.cwd()) else called)
+
+
 def _greeting(settings: Settings, url: str, first_key: str | None) -> str:
     data_dir = settings.data_dir.resolve()
     if first_key is None:
@@ -214,6 +224,6 @@ def _greeting(settings: Settings, url: str, first_key: str | None) -> str:
             "",
             "See what it cost:",
             "",
-            f"  bursar report --data-dir {quote(str(settings.data_dir))}",
+            f"  {_program()} report --data-dir {quote(str(settings.data_dir))}",
         ]
     )

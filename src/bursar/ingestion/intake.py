@@ -4,9 +4,10 @@ Requests of many events run in slices of their own. Small ones (below `coalesce_
 wait for each other for no longer than the event loop's current turn: all that are ready
 go through one `process_batch` per organisation and share one commit.
 
-When a shared transaction fails, its requests are tried again one by one, each in a
-savepoint of its own, so that nobody fails for a neighbour's sake; an event that cannot
-be posted at all (a total beyond 64 bits) is set aside in quarantine, with its reason.
+When a shared transaction fails, its requests are committed one by one, so that nobody fails
+for a neighbour's sake. An event that cannot be posted at all (a total beyond 64 bits) makes
+its request go event by event, each in a savepoint, and is set aside in quarantine with its
+reason.
 """
 
 import asyncio
@@ -150,13 +151,32 @@ class Intake:
         while self._waiting:
             group = self._take_group()
             try:
-                await self._commit_group(group)
-            except Exception as error:  # noqa: BLE001 - handed to everyone who waits for it
+                receipts = await self._commit_group(group)
+            except Unavailable as error:
                 for waiting in group:
-                    if not waiting.receipt.done():
-                        waiting.receipt.set_exception(error)
+                    _fail(waiting, error)
+            except Exception:  # noqa: BLE001 - one request's fault; each then meets its own
+                await self._commit_apart(group)
+            else:
+                for waiting, receipt in zip(group, receipts, strict=True):
+                    self._answer(waiting, receipt)
             await asyncio.sleep(0)
         self._drain = None
+
+    async def _commit_apart(self, group: list[_Waiting]) -> None:
+        """Commit each request of a failed group by itself."""
+        for waiting in group:
+            try:
+                receipt = await self._record_slice(waiting.org, waiting.events)
+            except Exception as error:  # noqa: BLE001 - handed to the one who waits for it
+                _fail(waiting, error)
+            else:
+                self._answer(waiting, receipt)
+
+    def _answer(self, waiting: _Waiting, receipt: Receipt) -> None:
+        self._on_receipt(receipt)
+        if not waiting.receipt.done():
+            waiting.receipt.set_result(receipt)
 
     def _take_group(self) -> list[_Waiting]:
         """Return the oldest requests that fit one commit together."""
@@ -170,21 +190,11 @@ class Intake:
         group, self._waiting = self._waiting[:count], self._waiting[count:]
         return group
 
-    async def _commit_group(self, group: list[_Waiting]) -> None:
+    async def _commit_group(self, group: list[_Waiting]) -> list[Receipt]:
         async def together(transaction: Transaction) -> list[Receipt]:
             return await self._record_together(transaction, group)
 
-        async def one_by_one(transaction: Transaction) -> list[Receipt]:
-            return [await self._record_singly(transaction, waiting.org, waiting.events) for waiting in group]
-
-        try:
-            receipts = await self._store.transact(together)
-        except AmountOverflow:
-            receipts = await self._store.transact(one_by_one)
-        for waiting, receipt in zip(group, receipts, strict=True):
-            self._on_receipt(receipt)
-            if not waiting.receipt.done():
-                waiting.receipt.set_result(receipt)
+        return await self._store.transact(together)
 
     async def _record_together(self, transaction: Transaction, group: list[_Waiting]) -> list[Receipt]:
         """Process each organisation's share of the group as one batch; split the results."""
@@ -201,6 +211,11 @@ class Intake:
                 receipts[index] = _part(result, start, start + size)
                 start += size
         return [receipts[index] for index in range(len(group))]
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.receipt.done():
+        waiting.receipt.set_exception(error)
 
 
 def _receipt(result: BatchResult) -> Receipt:
