@@ -28,7 +28,10 @@ from bursar.http.v1.imports import imports_router
 from bursar.http.v1.ingest import BodyLimits, IngestEndpoint
 from bursar.http.v1.ingest_body import IngestDecoder
 from bursar.http.v1.keys import keys_router
+from bursar.http.v1.models import models_router
 from bursar.http.v1.organisations import organisations_router
+from bursar.http.v1.price_lists import PriceLists
+from bursar.http.v1.prices import prices_router
 from bursar.http.v1.reports import reports_router
 from bursar.http.v1.system import system_router
 from bursar.http.v1.track import TrackEndpoint
@@ -36,6 +39,7 @@ from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
 from bursar.ingestion.books import Books
 from bursar.ingestion.intake import Intake, Receipt
+from bursar.ingestion.reprice import Repricer
 from bursar.jobs.audit import AuditJob
 from bursar.jobs.schedule import Job, Schedule
 from bursar.ledger.verification import VerifyReport
@@ -47,6 +51,8 @@ from bursar.storage.sqlite.cursors import SqliteCursors
 from bursar.storage.sqlite.event_pages import SqliteEvents
 from bursar.storage.sqlite.keys import SqliteKeys
 from bursar.storage.sqlite.organisations import SqliteOrganisations
+from bursar.storage.sqlite.prices import SqlitePrices
+from bursar.storage.sqlite.prices_unpriced import SqliteUnpriced
 from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sqlite.reports import SqliteReports
 from bursar.storage.sqlite.store import DATABASE_NAME, SqliteStore
@@ -80,7 +86,9 @@ class Treasury:
         self._readers = SqliteReaders(self.store.reader)
         self.reports = SqliteReports(self._readers)
         self.events = SqliteEvents(self._readers)
+        self.prices = SqlitePrices(self.store, self._reader, self._readers, clock)
         self.books = Books(self._load_book)
+        self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock)
         self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
         self.registry = CollectorRegistry()
         self.ledger_metrics = LedgerMetrics(self.registry)
@@ -139,7 +147,14 @@ class Treasury:
 
     async def _load_book(self, org: Org) -> PriceBook:
         organisation = next(one for one in await self.organisations.list() if one.org == org)
-        return PriceBook((), basis=CostBasis(organisation.cost_basis))
+        overrides = [stored.override for stored in await self.prices.list(org)]
+        return PriceBook(overrides, basis=CostBasis(organisation.cost_basis))
+
+    async def _book(self, org: Org) -> PriceBook:
+        """Return the organisation's book with all that it can do, not only price."""
+        book = await self.books.of(org)
+        assert isinstance(book, PriceBook)  # noqa: S101 - made by `_load_book`
+        return book
 
     def _count(self, receipt: Receipt) -> None:
         """Count what became of a request's events."""
@@ -165,6 +180,7 @@ class Treasury:
             self.clock,
             events_max=settings.batch_events_max,
         )
+        lists = PriceLists(self.prices, self._book, self.clock)
         routers = [
             organisations_router(guard, self.organisations, self.create_organisation),
             keys_router(guard, self.keys, self.authenticator, self.clock),
@@ -172,6 +188,8 @@ class Treasury:
             reports_router(guard, self.reports, self.clock),
             events_router(guard, self.events, self.reports),
             imports_router(guard, self.cursors, limits),
+            prices_router(guard, self.prices, self._book, self.books.forget, self.clock),
+            models_router(guard, lists, self.prices, self.repricer, book_of=self._book, clock=self.clock),
             system_router(self._probe, self.registry, settings.metrics_token),
         ]
         app = create_app(routers, lifespan=self._lifespan, hot_paths=HOT_PATHS)

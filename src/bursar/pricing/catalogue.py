@@ -12,7 +12,7 @@ from typing import NamedTuple
 from bursar.core.usage import RateCard
 from bursar.pricing import units
 from bursar.pricing.engine import PriceBook
-from bursar.pricing.listing import listed_models
+from bursar.pricing.listing import Listed, listed_models
 from bursar.pricing.units import RATE_E6_PER_USD_PER_MILLION
 
 
@@ -42,20 +42,24 @@ def catalogue(book: PriceBook, at: int) -> Iterator[CatalogueModel]:
     """
     for listed in listed_models():
         card = book.card_of(listed, at)
-        if card is None:
-            continue
-        rates = _base_rates_usd(card)
-        yield CatalogueModel(
-            id=listed.model,
-            name=listed.name or listed.model,
-            provider=listed.provider,
-            context_window=listed.context_tokens,
-            input_per_million_usd=rates.get(units.INPUT),
-            output_per_million_usd=rates.get(units.OUTPUT),
-            cache_read_per_million_usd=rates.get(units.CACHE_READ),
-            cache_write_per_million_usd=rates.get(units.CACHE_WRITE_5M),
-            has_context_tiers=any(line.from_context_tokens for line in card.lines),
-        )
+        if card is not None:
+            yield as_sold(listed, card)
+
+
+def as_sold(listed: Listed, card: RateCard) -> CatalogueModel:
+    """Return a model as a list shows it, with the base prices of `card`."""
+    rates = _base_rates_usd(card)
+    return CatalogueModel(
+        id=listed.model,
+        name=listed.name or listed.model,
+        provider=listed.provider,
+        context_window=listed.context_tokens,
+        input_per_million_usd=rates.get(units.INPUT),
+        output_per_million_usd=rates.get(units.OUTPUT),
+        cache_read_per_million_usd=rates.get(units.CACHE_READ),
+        cache_write_per_million_usd=rates.get(units.CACHE_WRITE_5M),
+        has_context_tiers=any(line.from_context_tokens for line in card.lines),
+    )
 
 
 def _base_rates_usd(card: RateCard) -> dict[str, Decimal]:

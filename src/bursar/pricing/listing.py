@@ -97,6 +97,14 @@ def listed_models() -> Iterator[Listed]:
             yield _listed(provider, model)
 
 
+def other_names(listed: Listed) -> frozenset[str]:
+    """Return the names that the list spells out for a model; those that a rule matches are not told."""
+    from bursar.pricing.matching import exact_names  # noqa: PLC0415 - loads the price data's types
+
+    entry = _entries().get((listed.provider, listed.model))
+    return frozenset() if entry is None else (exact_names(entry.match) or frozenset())
+
+
 def find(provider: str, name: str) -> Listed | None:
     """Return the model that `provider` sells under `name` (both lower case), None if unlisted.
 
