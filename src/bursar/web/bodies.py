@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
 from isal import isal_zlib
+from starlette.exceptions import HTTPException
 
 from bursar.core.errors import InvalidInput, TooLarge
 
@@ -17,6 +18,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _GZIP_WINDOW = 31
+_BOUND = "bursar.body_bound"
+STRANGER_BYTES_MAX = 64 * 1024
+"""Bytes of a body that the framework reads, and parses, before a route knows who is speaking."""
+
 GZIP_MEMBERS_MAX = 16
 """Parts of one gzip body: what follows a part is copied, so thousands of empty ones would cost
 time in the square of the body."""
@@ -67,6 +72,33 @@ async def read_body(receive: Receive, encoding: bytes, *, wire_bytes_max: int, b
     if encoding not in {b"gzip", b"x-gzip"}:
         raise InvalidInput("Content-Encoding must be gzip or absent", field="Content-Encoding")
     return gunzip(body, bytes_max)
+
+
+def bound_for_strangers(scope: Scope, receive: Receive) -> Receive:
+    """Return `receive`, refusing a body beyond `STRANGER_BYTES_MAX` until `lift_bound` is called.
+
+    The framework reads the bodies it knows the form of before it asks for a credential; the
+    routes that read for themselves do so afterwards, within their own bounds.
+    """
+    size = 0
+    scope[_BOUND] = STRANGER_BYTES_MAX
+
+    async def bounded() -> MutableMapping[str, Any]:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        bound = scope[_BOUND]
+        if bound is not None and size > bound:
+            # The one kind of error that the framework lets through while it reads a body.
+            raise HTTPException(413, f"the body is larger than {bound} bytes")
+        return message
+
+    return bounded
+
+
+def lift_bound(scope: Scope) -> None:
+    """Let a request whose sender is known have the body that its route allows."""
+    scope[_BOUND] = None
 
 
 def gunzip(body: bytes, bytes_max: int) -> bytes:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bursar.core.errors import AppError
 from bursar.core.ids import new_id
-from bursar.web.bodies import Disconnected
+from bursar.web.bodies import Disconnected, bound_for_strangers
 from bursar.web.metrics import HttpMetrics
 from bursar.web.problems import PROBLEM_TYPE, encode, problem, problem_of, status_of
 
@@ -54,7 +54,9 @@ class Edge:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
-        app = self._hot.get((scope["method"], path), self._app)
+        app = self._hot.get((scope["method"], path))
+        if app is None:
+            app, receive = self._app, bound_for_strangers(scope, receive)
         try:
             await app(scope, receive, send_with_id)
         except Disconnected:

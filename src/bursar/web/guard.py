@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 
 from bursar.identity.keys import Scope
+from bursar.web.bodies import lift_bound
 from bursar.web.principal import Authenticator, Principal
 
 
@@ -24,6 +25,7 @@ class Guard:
         async def principal(request: Request) -> Principal:
             found = await self._authenticator.principal(request.scope["headers"])
             found.require(scope)
+            lift_bound(request.scope)
             request.state.principal = found
             return found
 

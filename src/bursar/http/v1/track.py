@@ -12,7 +12,7 @@ from decimal import Decimal
 from starlette.types import Receive, Scope, Send
 
 from bursar.capture import checks
-from bursar.core.errors import IdempotencyConflict, InvalidInput, Unavailable
+from bursar.core.errors import IdempotencyConflict, InvalidInput, TooLarge, Unavailable
 from bursar.core.ids import key_from_text, new_id, text_from_id
 from bursar.core.usage import Source, Subject, UsageEvent
 from bursar.http.v1.ingest import BodyLimits, respond_burst
@@ -24,6 +24,9 @@ from bursar.web.principal import Authenticator, Principal
 
 DEFAULT_AGENT = "default"
 """Whom a call belongs to when the body names nobody: this product knows no agents."""
+
+BODY_BYTES_MAX = 512 * 1024
+"""Bytes of one call; its metadata are kept to 4 KiB."""
 
 _KNOWN = frozenset({
     "provider", "model", "inputTokens", "outputTokens", "latencyMs", "projectId", "metadata", "feature",
@@ -47,6 +50,8 @@ class TrackEndpoint:
         principal = await self._authenticator.principal(scope["headers"])
         principal.require(KeyScope.INGEST)
         raw = await self._limits.read(scope, receive)
+        if len(raw) > BODY_BYTES_MAX:
+            raise TooLarge(f"a call has at most {BODY_BYTES_MAX} bytes")
         body = checks.decode_json(raw)
         if not isinstance(body, dict):
             raise InvalidInput("the body must be an object")
