@@ -1,46 +1,32 @@
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-
-import pytest
 
 from support.program import bursar
 from support.server import running_server
 
 
-@pytest.fixture(params=["server", "no server"])
-def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A data directory, with a server on it and without."""
-    path = tmp_path / "data"
-    with ExitStack() as stack:
-        if request.param == "server":
-            stack.enter_context(running_server(path))
-        yield path
-
-
-def test_init_prints_one_document_with_keys_that_work(data_dir: Path) -> None:
-    made = bursar("init", "--data-dir", data_dir, "--org", "Zürich AG", "--zone", "Europe/Zurich", "--json")
+def test_init_prints_one_document_with_keys_that_work(ledger: Path) -> None:
+    made = bursar("init", "--data-dir", ledger, "--org", "Zürich AG", "--zone", "Europe/Zurich", "--json")
     assert (made.code, made.talk) == (0, "")
     assert made.document["org_id"].startswith("org_")
     assert made.document["ingest_key"].startswith("ak_local_")
-    listed = bursar("keys", "list", "--data-dir", data_dir, "--org", "Zürich AG", "--json").document["keys"]
+    listed = bursar("keys", "list", "--data-dir", ledger, "--org", "Zürich AG", "--json").document["keys"]
     assert [(key["name"], key["scopes"]) for key in listed] == [
-        ("first ingest key", ["ingest"]),
+        ("first ingest key", ["ingest", "read"]),
         ("first admin key", ["admin"]),
     ]
     with ExitStack() as stack:
-        if not (data_dir / "server.json").exists():
-            server = stack.enter_context(running_server(data_dir))
+        if not (ledger / "server.json").exists():
+            server = stack.enter_context(running_server(ledger))
             assert server.ingest_key is None
             assert len(server.get("/v1/keys", key=made.document["admin_key"]).json()["keys"]) == 2
             assert server.get("/v1/keys", key=made.document["ingest_key"]).status_code == 403
 
 
-def test_a_name_that_is_taken_is_refused_with_a_hint(data_dir: Path) -> None:
-    bursar("init", "--data-dir", data_dir, "--org", "one")
-    again = bursar("init", "--data-dir", data_dir, "--org", "one", "--json")
+def test_a_name_that_is_taken_is_refused_with_a_hint(ledger: Path) -> None:
+    again = bursar("init", "--data-dir", ledger, "--org", "default", "--json")
     assert (again.code, again.out) == (1, "")
-    assert "keys create --org one" in again.talk
+    assert "keys create --org default" in again.talk
 
 
 def test_a_zone_that_does_not_exist_is_a_wrong_call(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import httpx2
 import msgspec
@@ -26,9 +26,12 @@ from bursar.core.errors import Unavailable
 from bursar.settings import Settings
 from bursar.storage.sqlite.connection import FileLock
 from bursar.storage.sqlite.store import DATABASE_NAME, LOCK_NAME
-from bursar.wiring import OPERATOR_TOKEN_NAME, Treasury
+
+if TYPE_CHECKING:
+    from bursar.wiring import Treasury
 
 ADDRESS_NAME = "server.json"
+OPERATOR_TOKEN_NAME = "operator.token"  # noqa: S105 - a file's name, as `wiring` writes it
 LOCK_WAIT_S = 5.0
 """How long to wait for another command, or for a server that is just starting or ending."""
 
@@ -91,8 +94,14 @@ class Connection:
     """
 
     def __init__(
-        self, client: httpx2.AsyncClient, runner: asyncio.Runner, treasury: Treasury | None, place: str
+        self,
+        client: httpx2.AsyncClient,
+        runner: asyncio.Runner,
+        settings: Settings,
+        treasury: "Treasury | None" = None,
+        place: str = "in process",
     ) -> None:
+        self.settings = settings
         self._client = client
         self._runner = runner
         self._treasury = treasury
@@ -198,12 +207,15 @@ def connect(data_dir: Path | None = None, org: str | None = None, *, may_create:
 
 
 def _in_process(settings: Settings, org: str) -> Connection:
+    # Only here: a command that speaks to a server needs nothing of the server itself.
+    from bursar.wiring import Treasury  # noqa: PLC0415
+
     treasury = Treasury(settings)
     runner = asyncio.Runner()
     runner.run(treasury.start())
     transport = httpx2.ASGITransport(app=treasury.app, client=("127.0.0.1", 0))
     client = _client("http://in-process", treasury.operator_token, org, transport)
-    return Connection(client, runner, treasury, "in process")
+    return Connection(client, runner, settings, treasury)
 
 
 def _over_network(settings: Settings, address: ServerAddress, org: str) -> Connection:
@@ -215,7 +227,7 @@ def _over_network(settings: Settings, address: ServerAddress, org: str) -> Conne
             ExitCode.NO_PERMISSION,
             hint="Run the command as the user who runs the server.",
         ) from None
-    return Connection(_client(address.url, token, org, None), asyncio.Runner(), None, address.url)
+    return Connection(_client(address.url, token, org, None), asyncio.Runner(), settings, place=address.url)
 
 
 def _client(

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import bursar
-from bursar.cli import failures, init, keys, serve
+from bursar.cli import events, failures, imports, init, keys, ledger, report, serve, status
 from bursar.cli.configuration import command_defaults
 from bursar.cli.output import say
 from bursar.core.errors import AppError
@@ -27,7 +27,12 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("init")(init.init)
+app.command("report")(report.report)
+app.command("status")(status.status)
 app.add_typer(keys.app, name="keys")
+app.add_typer(events.app, name="events")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(imports.app, name="import")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the library calls it so

@@ -12,18 +12,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bursar.cli.output import say
+from bursar.cli.output import say, write
 
 PIPE_WIDTH = 10_000
 """Columns where there is no terminal."""
 
 
 class Column(NamedTuple):
-    """A column: its heading, whether it holds numbers, and a rich style for a terminal."""
+    """One column of a table.
+
+    Attributes:
+        style: Rich's, for terminals.
+        is_cut: Too narrow a terminal may cut it without a sign.
+    """
 
     heading: str
     is_number: bool = False
     style: str = ""
+    is_cut: bool = False
 
 
 def console() -> Console:
@@ -56,8 +62,11 @@ def write_table(
             style=column.style,
             footer=Text(totals[index] if totals else "", style="bold"),
             no_wrap=True,
-            overflow="ellipsis",
+            overflow="crop" if column.is_cut else "ellipsis",
         )
     for row in rows:
         table.add_row(*map(Text, row))
-    console().print(table)
+    out = console()
+    with out.capture() as captured:
+        out.print(table)
+    write("\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines()))

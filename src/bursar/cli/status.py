@@ -1,0 +1,35 @@
+"""`bursar status`: what runs, and how each part answers at this moment."""
+
+import typer
+
+from bursar.cli.failures import ExitCode
+from bursar.cli.options import AsJson, DataDir
+from bursar.cli.output import write, write_json
+
+
+def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say whether a server runs and how its parts answer. Ends with 6 when one does not."""
+    import bursar  # noqa: PLC0415 - see `main`
+    from bursar.cli.connection import connect, read_address  # noqa: PLC0415 - see `main`
+
+    with connect(data_dir) as connection:
+        parts = connection.get("/v1/status", kind=dict[str, object])
+        settings = connection.settings
+        address = None if connection.is_in_process else read_address(settings.data_dir)
+    document = {
+        "server": None if address is None else address.url,
+        "pid": None if address is None else address.pid,
+        "started_at": None if address is None else address.started_at,
+        "version": bursar.__version__,
+        "data_dir": str(settings.data_dir.resolve()),
+        **parts,
+    }
+    if as_json:
+        write_json(document)
+    else:
+        document["server"] = document["server"] or "none runs; commands open the ledger themselves"
+        for name, value in document.items():
+            if value is not None:
+                write(f"{name:<12} {value}")
+    if parts.get("database") != "ok":
+        raise typer.Exit(ExitCode.UNREACHABLE)
