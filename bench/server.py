@@ -22,6 +22,7 @@ from bursar.settings import Settings
 from bursar.wiring import Treasury
 
 READY_SECONDS_MAX = 60.0
+NO_LOG = Path(os.devnull)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -90,7 +91,7 @@ def prepare(data_dir: Path, organisation: str = "default") -> str:
 @contextmanager
 def serving(data_dir: Path) -> Iterator[Server]:
     """Run `bursar serve` on a free port until the block ends."""
-    port = _free_port()
+    port = free_port()
     command = [str(Path(sys.executable).with_name("bursar")), "serve", "--host", "127.0.0.1"]
     with running([*command, "--port", str(port), "--data-dir", str(data_dir)], port) as one:
         yield one
@@ -99,17 +100,20 @@ def serving(data_dir: Path) -> Iterator[Server]:
 @contextmanager
 def serving_app(app: str) -> Iterator[Server]:
     """Run an ASGI app of this folder under uvicorn, with the options that `bursar serve` uses."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log"]
     with running([*command, "--log-level", "warning", "--app-dir", str(Path(__file__).parent)], port) as one:
         yield one
 
 
 @contextmanager
-def running(command: list[str], port: int) -> Iterator[Server]:
+def running(
+    command: list[str], port: int, *, log: Path = NO_LOG, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Run a server until the block ends; the block begins at its first answer."""
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, env=environment)
     try:
         rss = _first_answer(process, port, begin)
         yield Server(process, port, begin, time.perf_counter() - begin, rss)
@@ -142,7 +146,8 @@ def _first_answer(process: "subprocess.Popen[bytes]", port: int, begin: float) -
     raise AssertionError("the server does not answer")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
