@@ -251,12 +251,12 @@ def test_a_long_list_is_gone_through_in_calls_that_go_on_where_the_last_one_ende
     prices.ledger.post([unknown(f"{n}", NOON + n % 7) for n in range(600)])
     prices.ledger.book = PriceBook([absolute("acme/own", valid_from=NOON + 3)])
     first = prices.reprice(events_max=300)
-    assert (first.events, first.after is not None) == (500, True)
+    assert first.events == 300
     assert first.after is not None
     rest = prices.reprice(after=place_from_text(text_from_place(first.after)))
-    assert (rest.events, rest.after) == (100, None)
+    assert (rest.events, rest.after) == (300, None)
     assert first.repriced + rest.repriced == sum(n % 7 >= 3 for n in range(600))
-    assert prices.reprice(events_max=100).events == 250  # begun again, it finds those still unpriced
+    assert prices.reprice(events_max=100).events == 100  # begun again, it finds those still unpriced
 
 
 @pytest.mark.parametrize("text", ["", "00", "zz", "0" * 63, "ü" * 64])

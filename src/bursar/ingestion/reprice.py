@@ -26,8 +26,8 @@ from bursar.ingestion.ports import PriceBooks, Pricer, Standing, Store, Transact
 from bursar.ledger.posting import Correction, correct
 from bursar.ledger.rows import FLAG_CLOCK_SUSPECT, FLAG_TIME_STAMPED, EntryRow, flags_of
 
-SLICE_EVENTS = 250
-"""Events a transaction looks at, so long as nobody else writes: 15 ms where all get a price."""
+SLICE_EVENTS = 100
+"""Events a transaction looks at while nobody else may write: 15 ms where all get a price (2 cores)."""
 
 EVENTS_MAX = 50_000
 """Events one call looks at; a longer list is gone through in several calls."""

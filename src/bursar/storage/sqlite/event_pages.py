@@ -67,9 +67,9 @@ _HOURS_MOST = 1_024
 
 _KEY = "SELECT occurred_at, revision FROM event_key WHERE org = ? AND key = ?"
 _EVENT = f"SELECT {_COLUMNS} FROM event AS r WHERE org = ? AND occurred_at = ? AND key = ?"
-_ENTRIES = (
-    f"SELECT seq, sign, revision, reason, {_COLUMNS} FROM entry AS r WHERE org = ? AND key = ? ORDER BY seq"
-)
+# Named, as the planner would rather walk all entries of the organisation by number.
+_ENTRIES = f"""SELECT seq, sign, revision, reason, {_COLUMNS} FROM entry AS r INDEXED BY entry_by_key
+    WHERE org = ? AND key = ? ORDER BY seq"""
 _CARD = """SELECT digest, provider, model, service_tier, lines, origin FROM rate_card
     WHERE org = ? AND card = ?"""
 _PROMPT = "SELECT text FROM prompt WHERE org = ? AND occurred_at = ? AND key = ?"

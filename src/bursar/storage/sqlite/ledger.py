@@ -31,7 +31,8 @@ _INSERT_ENTRY = f"""INSERT INTO entry (org, seq, sign, revision, reason, correct
 _HAS_EVENT = """SELECT 1 FROM event_key k JOIN event e USING (org, occurred_at, key)
     WHERE k.org = ? AND k.key = ?"""
 _STANDING_KEY = "SELECT occurred_at, revision FROM event_key WHERE org = ? AND key = ?"
-_STANDING_ENTRY = f"""SELECT seq, {ENTRY_COLUMN_LIST} FROM entry
+# Named, as the planner would rather walk all entries of the organisation backwards by number.
+_STANDING_ENTRY = f"""SELECT seq, {ENTRY_COLUMN_LIST} FROM entry INDEXED BY entry_by_key
     WHERE org = ? AND key = ? AND sign = 1 ORDER BY seq DESC LIMIT 1"""
 _STANDING_EVENT = f"SELECT NULL, {ENTRY_COLUMN_LIST} FROM event WHERE org = ? AND occurred_at = ? AND key = ?"
 _SUBJECT = """SELECT a.name, m.provider, m.name

@@ -62,10 +62,12 @@ _STANDING = f"""SELECT model, occurred_at, key FROM event e {_RANGE} AND {COUNTS
         AND NOT EXISTS (SELECT 1 FROM entry c WHERE c.org = ?1 AND c.key = e.key)
     UNION ALL
     SELECT model, occurred_at, key FROM entry e {_RANGE} AND sign = 1 AND {COUNTS_OF} = 0
-        AND seq = (SELECT max(seq) FROM entry c WHERE c.org = ?1 AND c.key = e.key AND c.sign = 1)"""
+        AND seq = (SELECT max(seq) FROM entry c INDEXED BY entry_by_key
+            WHERE c.org = ?1 AND c.key = e.key AND c.sign = 1)"""
 _UNLISTED = f"SELECT model, occurred_at, key FROM ({_STANDING}) AS s WHERE NOT EXISTS ({_LISTED})"
 _LIST = "SELECT model, occurred_at, key FROM unpriced_event WHERE org = ?1"
-_LAST_POST = f"""SELECT model, occurred_at, {COUNTS_OF} FROM entry
+# Named, as the planner would rather walk all entries of the organisation by number.
+_LAST_POST = f"""SELECT model, occurred_at, {COUNTS_OF} FROM entry INDEXED BY entry_by_key
     WHERE org = ?1 AND key = ?2 AND sign = 1 ORDER BY seq DESC LIMIT 1"""
 _FIRST_POST = f"""SELECT model, occurred_at, {COUNTS_OF} FROM event
     WHERE org = ?1 AND key = ?2 AND occurred_at = ?3"""
