@@ -9,12 +9,15 @@ within `ROUND_MICROS`.
 """
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
+from bursar.core.errors import Unavailable
 from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_MINUTE
 from bursar.ledger.verification import Findings, VerifyReport, Violation
 from bursar.storage.sqlite import verify_history, verify_names, verify_rows, verify_sums
@@ -44,10 +47,14 @@ _TOUCHED = "SELECT seq, hours FROM batch WHERE org = ?1 AND seq > ?2 ORDER BY se
 _MARKS = "SELECT name, value FROM audit_mark WHERE org = ?1"
 _SET_MARK = """INSERT INTO audit_mark (org, name, value) VALUES (?, ?, ?)
     ON CONFLICT (org, name) DO UPDATE SET value = excluded.value"""
-_SPAN = """SELECT min(first), max(last) FROM (
-    SELECT min(hour) AS first, max(hour) AS last FROM rollup_agent WHERE org = ?1
-    UNION ALL SELECT min(occurred_at), max(occurred_at) FROM event WHERE org = ?1
-    UNION ALL SELECT min(occurred_at), max(occurred_at) FROM entry WHERE org = ?1)"""
+# One seek each: `min` and `max` in one SELECT would read every row.
+_SPAN = """SELECT min(at), max(at) FROM (
+    SELECT min(hour) AS at FROM rollup_agent WHERE org = ?1
+    UNION ALL SELECT max(hour) FROM rollup_agent WHERE org = ?1
+    UNION ALL SELECT min(occurred_at) FROM event WHERE org = ?1
+    UNION ALL SELECT max(occurred_at) FROM event WHERE org = ?1
+    UNION ALL SELECT min(occurred_at) FROM entry WHERE org = ?1
+    UNION ALL SELECT max(occurred_at) FROM entry WHERE org = ?1)"""
 
 
 class _Marks(NamedTuple):
@@ -69,6 +76,7 @@ class SqliteAuditor:
         self._stopped = threading.Event()
         self._last = Findings().report()
         self._rest_until = 0
+        self._connection: sqlite3.Connection | None = None
 
     async def audit(self) -> VerifyReport:
         """Prove the next part; see the protocol. Ends early, without marks, when cancelled."""
@@ -79,18 +87,28 @@ class SqliteAuditor:
         try:
             report, marks = await asyncio.to_thread(self._read, now)
         except asyncio.CancelledError:
-            self._stopped.set()
+            self._stop()
             raise
-        if marks:
-            await self._store.transact(lambda transaction: _set_marks(transaction, marks))
+        # Without room for the marks the same part is proved again; what was found must be told.
+        with suppress(Unavailable):
+            if marks:
+                await self._store.transact(lambda transaction: _set_marks(transaction, marks))
         ended = self._clock()
         self._last, self._rest_until = report, ended + PAUSE_FACTOR * (ended - now)
         return report
 
+    def _stop(self) -> None:
+        """Make the reading thread end soon: at its next row or range."""
+        self._stopped.set()
+        connection = self._connection
+        with suppress(sqlite3.ProgrammingError):  # it may have been closed in this very moment
+            if connection is not None:
+                connection.interrupt()
+
     def _read(self, now: int) -> tuple[VerifyReport, dict[int, _Marks]]:
         findings = Findings()
         marks: dict[int, _Marks] = {}
-        connection = open_snapshot(self._store.path)
+        connection = self._connection = open_snapshot(self._store.path)
         try:
             for org in verify_names.organisations(connection, findings):
                 if self._stopped.is_set():
@@ -101,6 +119,7 @@ class SqliteAuditor:
                 if after != before or scope.rows(_MARKS).fetchone() is None:
                     marks[org] = after
         finally:
+            self._connection = None
             connection.close()
         for violations in self._totals.values():
             for violation in violations:
