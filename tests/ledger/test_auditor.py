@@ -1,6 +1,7 @@
 """The background auditor: what was touched at once, everything each day, and a metric that stays."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from audited_ledger import HOUR, NOON, AuditedLedger, event, fill
@@ -24,6 +25,13 @@ def auditor(ledger: AuditedLedger) -> SqliteAuditor:
 
 def audit(auditor: SqliteAuditor) -> VerifyReport:
     return asyncio.run(auditor.audit())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait at most two seconds for what another thread does."""
+    async with asyncio.timeout(2):
+        while not holds():  # noqa: ASYNC110 - the thread tells nobody
+            await asyncio.sleep(0)
 
 
 def spoil(ledger: AuditedLedger, sql: str, *values: object) -> None:
@@ -130,3 +138,29 @@ def test_the_loop_goes_on_while_the_auditor_reads(ledger: AuditedLedger, auditor
         return turns
 
     assert asyncio.run(both()) > 10
+
+
+def test_a_cancelled_audit_ends_at_once_and_leaves_no_marks(
+    ledger: AuditedLedger, auditor: SqliteAuditor
+) -> None:
+    ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(600)])
+
+    async def cancelled() -> None:
+        auditing = asyncio.create_task(auditor.audit())
+        await until(lambda: auditor._connection is not None)
+        auditing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await auditing
+        await until(lambda: auditor._connection is None)
+
+    asyncio.run(cancelled())
+    assert marks(ledger) == {}
+    assert audit(auditor).ok
+    assert marks(ledger)["batch"] == 1
+
+
+def test_a_slow_audit_is_followed_by_a_rest(ledger: AuditedLedger) -> None:
+    ticks = iter(range(NOON, NOON + 10 * HOUR, MINUTE))
+    slow = SqliteAuditor(ledger.store, lambda: next(ticks))  # every look at the clock is a minute later
+    first = audit(slow)
+    assert [audit(slow) is first for _ in range(12)] == [True] * 9 + [False] * 3
