@@ -164,3 +164,17 @@ def test_a_slow_audit_is_followed_by_a_rest(ledger: AuditedLedger) -> None:
     slow = SqliteAuditor(ledger.store, lambda: next(ticks))  # every look at the clock is a minute later
     first = audit(slow)
     assert [audit(slow) is first for _ in range(12)] == [True] * 9 + [False] * 3
+
+
+def test_a_damaged_file_is_a_violation_not_a_failed_job(
+    ledger: AuditedLedger, auditor: SqliteAuditor
+) -> None:
+    ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(300)])
+    writer = ledger.store._writer
+    assert writer is not None
+    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with ledger.path.open("r+b") as file:
+        for page in range(30, ledger.path.stat().st_size // 8192):
+            file.seek(page * 8192)
+            file.write(b"\xff" * 4096)
+    assert [violation.check for violation in audit(auditor).violations] == ["file"]

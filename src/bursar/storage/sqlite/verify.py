@@ -49,12 +49,21 @@ def verify_file(path: Path, progress: Progress | None = None) -> VerifyReport:
         with closing(open_snapshot(path)) as connection:
             _verify(connection, findings, progress)
     except sqlite3.DatabaseError as error:
-        # Texts that are no UTF-8 come without a code: damage as well.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_CORRUPT:
-            raise Unavailable(f"{path} cannot be read to its end: {error}") from error
-        findings.add(Violation("file", 0, path.name, "", "a readable file", str(error)))
+        note_damage(findings, path, error)
     return findings.report()
+
+
+def note_damage(findings: Findings, path: Path, error: sqlite3.DatabaseError) -> None:
+    """Take an error of reading for what it is: a violation where the file is damaged.
+
+    Raises:
+        Unavailable: The file may be whole, but cannot be read at the moment.
+    """
+    # Texts that are no UTF-8 come without a code: damage as well.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_CORRUPT:
+        raise Unavailable(f"{path} cannot be read to its end: {error}") from error
+    findings.add(Violation("file", 0, path.name, "", "a readable file", str(error)))
 
 
 def _verify(connection: sqlite3.Connection, findings: Findings, progress: Progress | None) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +22,14 @@ from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_MINUTE
 from bursar.ledger.verification import Findings, VerifyReport, Violation
 from bursar.storage.sqlite import verify_history, verify_names, verify_rows, verify_sums
 from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
-from bursar.storage.sqlite.verify import ROWS, check_range, check_whole, open_snapshot, renew_snapshot
+from bursar.storage.sqlite.verify import (
+    ROWS,
+    check_range,
+    check_whole,
+    note_damage,
+    open_snapshot,
+    renew_snapshot,
+)
 from bursar.storage.sqlite.verify_scope import TIME_MAX, TIME_MIN, Scope
 
 ROUND_MICROS = 20 * MICROS_PER_HOUR
@@ -108,23 +115,33 @@ class SqliteAuditor:
     def _read(self, now: int) -> tuple[VerifyReport, dict[int, _Marks]]:
         findings = Findings()
         marks: dict[int, _Marks] = {}
-        connection = self._connection = open_snapshot(self._store.path)
         try:
-            for org in verify_names.organisations(connection, findings):
-                if self._stopped.is_set():
-                    break
-                scope = Scope(connection, org, findings)
-                before = _marks_of(scope, now)
-                after = self._prove(scope, before, now)
-                if after != before or scope.rows(_MARKS).fetchone() is None:
-                    marks[org] = after
+            with closing(open_snapshot(self._store.path)) as connection:
+                self._connection = connection
+                marks = self._prove_all(connection, findings, now)
+        except sqlite3.DatabaseError as error:
+            if self._stopped.is_set():
+                raise
+            note_damage(findings, self._store.path, error)
         finally:
             self._connection = None
-            connection.close()
         for violations in self._totals.values():
             for violation in violations:
                 findings.add(violation)
         return findings.report(), marks
+
+    def _prove_all(self, connection: sqlite3.Connection, findings: Findings, now: int) -> dict[int, _Marks]:
+        """Prove each organisation's part; return the marks that moved."""
+        marks: dict[int, _Marks] = {}
+        for org in verify_names.organisations(connection, findings):
+            if self._stopped.is_set():
+                break
+            scope = Scope(connection, org, findings)
+            before = _marks_of(scope, now)
+            after = self._prove(scope, before, now)
+            if after != before or scope.rows(_MARKS).fetchone() is None:
+                marks[org] = after
+        return marks
 
     def _prove(self, scope: Scope, marks: _Marks, now: int) -> _Marks:
         """Prove one organisation's part; return how far it is now."""
