@@ -14,8 +14,10 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
@@ -82,14 +84,11 @@ def copied(original: Filled, folder: Path) -> Filled:
 
 def shape_of(data: Path) -> str:
     """Return a digest of the schema and of `TRAFFIC`: a change of either makes files anew."""
-    probe = data / "shape-probe"
-    shutil.rmtree(probe, ignore_errors=True)
-    treasury = Treasury(Settings(data_dir=probe))
-    asyncio.run(treasury.stop())
-    with sqlite3.connect(probe / DATABASE_NAME) as connection:
-        schema = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
-    connection.close()
-    shutil.rmtree(probe)
+    with TemporaryDirectory(dir=data) as probe:
+        treasury = Treasury(Settings(data_dir=Path(probe)))
+        asyncio.run(treasury.stop())
+        with closing(sqlite3.connect(Path(probe) / DATABASE_NAME)) as connection:
+            schema = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
     return hashlib.sha256(repr((TRAFFIC, schema)).encode()).hexdigest()[:16]
 
 

@@ -47,9 +47,8 @@ def _on_top(*, ordered_keys: bool) -> Part:
     return part
 
 
-def _sizes(_work: Path, results: Results, scale: Scale) -> None:
-    for ordered_keys in (True, False):
-        size(results, filled(DATA, scale.events, ordered_keys=ordered_keys))
+def _size(*, ordered_keys: bool) -> Part:
+    return lambda _work, results, scale: size(results, filled(DATA, scale.events, ordered_keys=ordered_keys))
 
 
 def _restart(work: Path, results: Results, scale: Scale) -> None:
@@ -67,7 +66,8 @@ PARTS: Mapping[str, Part] = {
     "queries": lambda work, results, scale: queries(
         work, results, filled(DATA, scale.events, ordered_keys=True)
     ),
-    "size": _sizes,
+    "size": _size(ordered_keys=True),
+    "size-random": _size(ordered_keys=False),
     "on-top": _on_top(ordered_keys=True),
     "on-top-random": _on_top(ordered_keys=False),
     "restart": _restart,
