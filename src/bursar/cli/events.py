@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from bursar.cli.figures import count_text
+from bursar.cli.figures import count_text, rate_text
 from bursar.cli.options import AsJson, DataDir, OrgName
 from bursar.cli.output import write
 
@@ -170,5 +170,5 @@ def _show_price(price: _Price) -> None:
     write(f"  price  {price.provider}/{price.model}, card {price.card}, from {price.origin}")
     for line in price.lines:
         tier = f" (context above {count_text(line.from_context_tokens)})" if line.from_context_tokens else ""
-        factor = f"{count_text(line.units)} × ${line.usd_per_million:f} / million{tier}"
+        factor = f"{count_text(line.units)} × {rate_text(line.usd_per_million)} / million{tier}"
         write(f"    {line.unit:<22} {factor} = ${line.amount_usd:f}")

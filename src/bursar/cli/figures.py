@@ -43,6 +43,17 @@ def money_text(amount: Decimal, decimals: int) -> str:
     return f"{sign}${abs(amount):,.{decimals}f}"
 
 
+def rate_text(usd: Decimal) -> str:
+    """Return a price with every digit and at least two decimals.
+
+    Example:
+        >>> rate_text(Decimal("2.5")), rate_text(Decimal("0.075"))
+        ('$2.50', '$0.075')
+    """
+    whole, _, decimals = f"{usd:,f}".partition(".")
+    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
 def share_text(part: Decimal, whole: Decimal) -> str:
     """Return the percentage of a part to one decimal, a dash of nothing."""
     if whole <= 0:

@@ -9,8 +9,13 @@ import sys
 from typing import cast
 
 import structlog
+import structlog.tracebacks
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+# Without the frames' variables: those hold prompts, bodies and foreign keys.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _CREDENTIAL = re.compile(r"\b(ak_(?:prod|dev|local)_|op_)[0-9a-f]{8,}")
 
 
@@ -24,9 +29,9 @@ def configure_logs(level: str) -> None:
     ]
     is_terminal = sys.stderr.isatty()
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if is_terminal
-        else [structlog.processors.dict_tracebacks, _cut_credentials, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, _cut_credentials, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*before, _cut_credentials, *last],

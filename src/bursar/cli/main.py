@@ -12,10 +12,26 @@ from typing import Annotated
 import typer
 
 import bursar
-from bursar.cli import events, failures, imports, init, keys, ledger, report, serve, status
+from bursar.cli import (
+    check_config,
+    doctor,
+    events,
+    failures,
+    imports,
+    init,
+    keys,
+    ledger,
+    models,
+    prices,
+    report,
+    serve,
+    status,
+)
 from bursar.cli.configuration import command_defaults
 from bursar.cli.output import say
 from bursar.core.errors import AppError
+
+_TELLS_FAULTS = {"check-config", "doctor", "--help", "-h", "--version"}
 
 app = typer.Typer(
     name="bursar",
@@ -29,8 +45,12 @@ app.command("serve")(serve.serve)
 app.command("init")(init.init)
 app.command("report")(report.report)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
+app.command("check-config")(check_config.check_config)
 app.add_typer(keys.app, name="keys")
 app.add_typer(events.app, name="events")
+app.add_typer(models.app, name="models")
+app.add_typer(prices.app, name="prices")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(imports.app, name="import")
 
@@ -62,11 +82,21 @@ def program(
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        app(auto_envvar_prefix="BURSAR", default_map=command_defaults())
+        app(auto_envvar_prefix="BURSAR", default_map=_defaults())
     except failures.Failure as failure:
         _end(failure)
     except AppError as error:
         _end(failures.Failure.from_error(error))
+
+
+def _defaults() -> dict[str, object]:
+    """Return the file's defaults; commands that tell what is wrong with it begin without them."""
+    try:
+        return command_defaults()
+    except failures.Failure:
+        if _TELLS_FAULTS.isdisjoint(sys.argv[1:]):
+            raise
+        return {}
 
 
 def _end(failure: failures.Failure) -> None:

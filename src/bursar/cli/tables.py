@@ -69,4 +69,9 @@ def write_table(
     out = console()
     with out.capture() as captured:
         out.print(table)
-    write("\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines()))
+    write("\n".join(_without_blank_ends(captured.get())))
+
+
+def _without_blank_ends(text: str) -> list[str]:
+    lines = [line.rstrip() for line in text.splitlines()]
+    return lines[1:-1] if lines and not (lines[0] or lines[-1]) else lines
