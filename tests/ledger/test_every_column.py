@@ -11,7 +11,7 @@ from bursar.storage.sqlite.verify import verify_file
 ROWS = {
     "event": "org = 1 AND card > 0 AND flags >> 14 & 3 = 1 AND run IS NOT NULL AND reported_nusd IS NULL",
     "entry": "org = 1 AND sign = -1",
-    "event_key": "org = 1 AND revision = 0",
+    "event_key": "org = 2",
     "batch": "org = 1",
     "unpriced_event": "org = 1",
     "rate_card": "org = 1",
