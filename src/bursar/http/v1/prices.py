@@ -13,6 +13,8 @@ from typing import Annotated, Final, NamedTuple
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from bursar.capture import checks
+from bursar.capture import checks
 from bursar.core.errors import Denied, InvalidInput
 from bursar.core.ids import Org, id_from_text
 from bursar.core.time import Clock
@@ -41,6 +43,7 @@ IMPORT_BYTES_MAX: Final = 16 * 2**20
 """Bytes of a price file; the public one with 3,000 models has about 1.5 MB."""
 
 PAGE_MAX: Final = 1_000
+_SHOWN_MAX: Final = 512
 BookOf = Callable[[Org], Awaitable[PriceBook]]
 Forget = Callable[[Org], None]
 
@@ -179,20 +182,29 @@ def _read_file(raw: bytes, valid_from: int, valid_to: int | None) -> _File:
         InvalidInput: Not UTF-8, or not such a file.
     """
     try:
-        text = raw.decode()
+        text = checks.without_lone_surrogates(raw).decode()
     except UnicodeDecodeError:
         raise InvalidInput("the body must be UTF-8") from None
     found = overrides_from_litellm(text, valid_from=valid_from, valid_to=valid_to)
-    skipped = list(found.skipped)
+    skipped = [Skipped(_printable(entry), reason) for entry, reason in found.skipped]
     last: dict[tuple[str, ServiceTier | None], PriceOverride] = {}
     for override in found.overrides:
-        key = (override.pattern, override.service_tier)
+        try:
+            key = (checks.name(override.pattern, "a model's name"), override.service_tier)
+        except InvalidInput as refused:
+            skipped.append(Skipped(_printable(override.pattern), refused.detail))
+            continue
         earlier = last.pop(key, override)
         if earlier.lines != override.lines:
             reason = "the file names this model once more, with other prices, which were taken"
             skipped.append(Skipped(override.pattern, reason))
         last[key] = override
     return _File(list(last.values()), skipped)
+
+
+def _printable(entry: str) -> str:
+    """Return an entry's name as it can be answered: escapes in JSON can say what is no text."""
+    return entry[:_SHOWN_MAX].encode(errors="replace").decode()
 
 
 _FILE = {
