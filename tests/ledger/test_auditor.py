@@ -8,6 +8,7 @@ from audited_ledger import HOUR, NOON, AuditedLedger, event, fill
 from prometheus_client import CollectorRegistry
 
 from bursar.jobs.audit import AuditJob
+from bursar.jobs.schedule import Job, Schedule
 from bursar.ledger.verification import VerifyReport
 from bursar.storage.sqlite.store import SqliteTransaction
 from bursar.storage.sqlite.verify_slices import ROUND_MICROS, SqliteAuditor
@@ -178,3 +179,21 @@ def test_a_damaged_file_is_a_violation_not_a_failed_job(
             file.seek(page * 8192)
             file.write(b"\xff" * 4096)
     assert [violation.check for violation in audit(auditor).violations] == ["file"]
+
+
+def test_an_audit_does_not_delay_the_end_of_a_server() -> None:
+    ran: list[str] = []
+
+    async def gather() -> None:
+        ran.append("gather")
+
+    async def look() -> None:
+        ran.append("look")
+
+    async def work() -> None:
+        schedule = Schedule([Job("gather", HOUR, gather), Job("audit", HOUR, look, at_stop=False)])
+        schedule.start()
+        await schedule.stop()
+
+    asyncio.run(work())
+    assert ran == ["gather"]
