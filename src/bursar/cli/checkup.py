@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import bursar
+from bursar.cli.address import OPERATOR_TOKEN_NAME, is_locked, read_address
 from bursar.cli.configuration import load_settings
-from bursar.cli.connection import OPERATOR_TOKEN_NAME, Connection, connect, is_locked, read_address
+from bursar.cli.connection import Connection, connect
 from bursar.cli.failures import Failure
 from bursar.cli.figures import count_text
 from bursar.cli.models import UnpricedList

@@ -9,7 +9,6 @@ and the kernel frees it with the process.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from decimal import Decimal
@@ -20,18 +19,16 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import httpx2
 import msgspec
 
+from bursar.cli.address import OPERATOR_TOKEN_NAME, ServerAddress, is_locked, read_address
 from bursar.cli.configuration import load_settings
 from bursar.cli.failures import ExitCode, Failure
 from bursar.core.errors import Unavailable
 from bursar.settings import Settings
-from bursar.storage.sqlite.connection import FileLock
-from bursar.storage.sqlite.store import DATABASE_NAME, LOCK_NAME
+from bursar.storage.sqlite.store import DATABASE_NAME
 
 if TYPE_CHECKING:
     from bursar.wiring import Treasury
 
-ADDRESS_NAME = "server.json"
-OPERATOR_TOKEN_NAME = "operator.token"  # noqa: S105 - a file's name, as `wiring` writes it
 LOCK_WAIT_S = 5.0
 """How long to wait for another command, or for a server that is just starting or ending."""
 
@@ -41,50 +38,6 @@ TIMEOUT_S = 120.0
 _POLL_S = 0.05
 Kind = TypeVar("Kind")
 Params = Mapping[str, str | int | list[str]]
-
-
-class ServerAddress(msgspec.Struct, frozen=True):
-    """What a running server leaves in its data directory."""
-
-    url: str
-    pid: int
-    started_at: str
-
-
-def read_address(data_dir: Path) -> ServerAddress | None:
-    """Return the address that lies in `data_dir`, None when there is none that can be read."""
-    try:
-        return msgspec.json.decode((data_dir / ADDRESS_NAME).read_bytes(), type=ServerAddress)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
-def write_address(data_dir: Path, address: ServerAddress) -> None:
-    """Leave `address` in `data_dir`, readable by its owner only, whole or not at all."""
-    path = data_dir / ADDRESS_NAME
-    draft = path.with_suffix(".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(address))
-    draft.replace(path)
-
-
-def remove_address(data_dir: Path) -> None:
-    """Take the address away; harmless when it is gone."""
-    (data_dir / ADDRESS_NAME).unlink(missing_ok=True)
-
-
-def is_locked(data_dir: Path) -> bool:
-    """Whether a process holds the data directory at this moment."""
-    if not (data_dir / LOCK_NAME).exists():
-        return False
-    lock = FileLock(data_dir / LOCK_NAME)
-    try:
-        lock.acquire()
-    except Unavailable:
-        return True
-    lock.release()
-    return False
 
 
 class Connection:

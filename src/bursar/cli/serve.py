@@ -1,5 +1,6 @@
 """`bursar serve`: run the server until it is told to end."""
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,8 @@ def serve(
 ) -> None:
     """Serve the API. The first run makes an organisation and prints its ingest key, once."""
     settings = load_settings(host=host, port=port, data_dir=_given(data_dir), log_level=log_level)
+    # Imports make much and throw little away; `serving` lets the collector on again.
+    gc.disable()
     # Only here: the server is most of what there is to import.
     from bursar.cli.serving import run  # noqa: PLC0415
 

@@ -23,13 +23,7 @@ from shlex import quote
 import uvicorn
 
 import bursar
-from bursar.cli.connection import (
-    LOCK_WAIT_S,
-    ServerAddress,
-    read_address,
-    remove_address,
-    write_address,
-)
+from bursar.cli.address import ServerAddress, read_address, remove_address, write_address
 from bursar.cli.failures import Failure
 from bursar.cli.logs import configure_logs
 from bursar.cli.output import write
@@ -48,6 +42,9 @@ BACKLOG = 2_048
 KEEP_ALIVE_S = 75
 SHUTDOWN_S = 10
 """How long requests under way may take once the server is told to end."""
+
+LOCK_WAIT_S = 5.0
+"""How long to wait for a command that is just at work on the ledger."""
 
 _POLL_S = 0.05
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
@@ -185,6 +182,7 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     threading.Thread(target=warm_up, name="prices", daemon=True).start()
 
 

@@ -10,7 +10,8 @@ from bursar.cli.output import write, write_json
 def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Say whether a server runs and how its parts answer. Ends with 6 when one does not."""
     import bursar  # noqa: PLC0415 - see `main`
-    from bursar.cli.connection import connect, read_address  # noqa: PLC0415 - see `main`
+    from bursar.cli.address import read_address  # noqa: PLC0415 - see `main`
+    from bursar.cli.connection import connect  # noqa: PLC0415 - see `main`
 
     with connect(data_dir) as connection:
         parts = connection.get("/v1/status", kind=dict[str, object])
