@@ -234,9 +234,9 @@ def test_an_import_that_is_repeated_changes_nothing(treasury: PricedTreasury) ->
     assert len(treasury.get("/v1/prices").json()["data"]) == 3
 
 
-def test_names_that_are_no_text_are_left_out_of_an_import(treasury: PricedTreasury) -> None:
+def test_names_that_no_model_can_have_are_left_out_of_an_import(treasury: PricedTreasury) -> None:
     entry = {"input_cost_per_token": 1e-6}
-    odd = {"\ud83d": entry, "a\x00": entry, "b" * 300: entry, "\ud83d?": 5, "fine": entry}
+    odd = {"a\x00": entry, "b" * 300: entry, "\ud83d": 5, "c*": entry, "fine": entry}
     done = treasury.ask("POST", "/v1/prices/import", content=json.dumps(odd).encode()).json()
     assert (done["imported"], len(done["skipped"])) == (1, 4)
     assert treasury.get("/v1/prices").json()["data"][0]["pattern"] == "fine"

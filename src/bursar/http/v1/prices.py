@@ -14,7 +14,6 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from bursar.capture import checks
-from bursar.capture import checks
 from bursar.core.errors import Denied, InvalidInput
 from bursar.core.ids import Org, id_from_text
 from bursar.core.time import Clock
@@ -186,13 +185,13 @@ def _read_file(raw: bytes, valid_from: int, valid_to: int | None) -> _File:
     except UnicodeDecodeError:
         raise InvalidInput("the body must be UTF-8") from None
     found = overrides_from_litellm(text, valid_from=valid_from, valid_to=valid_to)
-    skipped = [Skipped(_printable(entry), reason) for entry, reason in found.skipped]
+    skipped = [Skipped(entry[:_SHOWN_MAX], reason) for entry, reason in found.skipped]
     last: dict[tuple[str, ServiceTier | None], PriceOverride] = {}
     for override in found.overrides:
         try:
             key = (checks.name(override.pattern, "a model's name"), override.service_tier)
         except InvalidInput as refused:
-            skipped.append(Skipped(_printable(override.pattern), refused.detail))
+            skipped.append(Skipped(override.pattern, refused.detail))
             continue
         earlier = last.pop(key, override)
         if earlier.lines != override.lines:
@@ -200,11 +199,6 @@ def _read_file(raw: bytes, valid_from: int, valid_to: int | None) -> _File:
             skipped.append(Skipped(override.pattern, reason))
         last[key] = override
     return _File(list(last.values()), skipped)
-
-
-def _printable(entry: str) -> str:
-    """Return an entry's name as it can be answered: escapes in JSON can say what is no text."""
-    return entry[:_SHOWN_MAX].encode(errors="replace").decode()
 
 
 _FILE = {
