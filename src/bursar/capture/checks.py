@@ -27,7 +27,7 @@ DURATION_MS_MAX = 2**31 - 1
 REVISION_MAX = 2**53 - 1
 """Highest revision: what a JSON number carries exactly everywhere."""
 
-VALUES_MAX = 1_000_000
+VALUES_MAX = 500_000
 """Values of one JSON text, told by its commas: some 0.2 s and 100 MB at the very most."""
 
 ATTRIBUTES_BYTES_MAX = 4096
@@ -93,7 +93,7 @@ def decode_json(raw: bytes) -> object:
 
     Raises:
         InvalidInput: Not JSON, not UTF-8, nested too deeply, or a number beyond reason.
-        TooLarge: More than a million values; building them would cost a hundred times the text.
+        TooLarge: More than half a million values; building them would cost a hundred times the text.
     """
     if len(raw) > VALUES_MAX and raw.count(b",") > VALUES_MAX:
         raise TooLarge(f"the JSON has more than {VALUES_MAX} values; send less at once")

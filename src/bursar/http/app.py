@@ -61,6 +61,7 @@ def create_app(routers: Sequence[APIRouter], *, lifespan: Lifespan | None, hot_p
 
     for router in (*routers, pages_router(document)):
         app.include_router(router)
+    app.add_exception_handler(Exception, _on_unexpected_error)
     app.add_exception_handler(AppError, _on_app_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -109,6 +110,11 @@ async def _on_app_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, AppError):
         raise error
     return _response(status_of(error), problem_of(error))
+
+
+async def _on_unexpected_error(_request: Request, _error: Exception) -> Response:
+    """Answer a defect of ours; the framework raises it again, and the edge logs it."""
+    return _response(500, problem(500, "internal_error", "an unexpected error; the server's log has it"))
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:

@@ -98,7 +98,7 @@ def overrides_from_litellm(
 def _entries(text: str) -> Mapping[str, Any]:
     try:
         document = json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         raise InvalidInput("must be JSON: an object of model names and their prices") from None
     if not isinstance(document, dict) or len(document) > ENTRIES_MAX:
         raise InvalidInput(f"must be an object of at most {ENTRIES_MAX} model names and their prices")

@@ -6,7 +6,7 @@ they are repriced (`/v1/models/reprice`). Not here: the form of bodies (`price_f
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Final, NamedTuple
 
@@ -34,7 +34,7 @@ from bursar.identity.keys import Scope
 from bursar.pricing.engine import PriceBook
 from bursar.pricing.litellm_format import Skipped, overrides_from_litellm
 from bursar.pricing.overrides import PriceOverride
-from bursar.pricing.ports import PriceStore
+from bursar.pricing.ports import PriceStore, StoredOverride
 from bursar.web.guard import Guard
 from bursar.web.principal import Principal
 
@@ -109,12 +109,14 @@ def prices_router(
             raise InvalidInput("valid_to must be after valid_from", field="valid_to")
         raw = await body_bytes(request, IMPORT_BYTES_MAX)
         found = await asyncio.to_thread(partial(_read_file, raw, valid_from, params.valid_to))
-        if not params.dry_run:
-            await price_store.put_all(principal.org, found.overrides, at=now, actor=principal.actor)
+        changed = _changed(found.overrides, await price_store.list(principal.org))
+        if changed and not params.dry_run:
+            await price_store.put_all(principal.org, changed, at=now, actor=principal.actor)
             forget(principal.org)
         return {
-            "imported": len(found.overrides),
-            "models": len({override.pattern for override in found.overrides}),
+            "imported": len(changed),
+            "unchanged": len(found.overrides) - len(changed),
+            "models": len({override.pattern for override in changed}),
             "dry_run": params.dry_run,
             "skipped": [skipped._asdict() for skipped in found.skipped],
         }
@@ -199,6 +201,36 @@ def _read_file(raw: bytes, valid_from: int, valid_to: int | None) -> _File:
             skipped.append(Skipped(override.pattern, reason))
         last[key] = override
     return _File(list(last.values()), skipped)
+
+
+def _changed(overrides: Sequence[PriceOverride], stored: Sequence[StoredOverride]) -> list[PriceOverride]:
+    """Return the overrides that say something new, so that a file may be imported every day.
+
+    What is in force at an override's beginning, with the same prices and the same end, says it already.
+    """
+    known: dict[tuple[str, ServiceTier | None], list[PriceOverride]] = {}
+    for one in stored:
+        pattern = one.override.pattern.strip().lower()
+        known.setdefault((pattern, one.override.service_tier), []).append(one.override)
+    return [override for override in overrides if not _is_in_force(override, known)]
+
+
+def _is_in_force(
+    override: PriceOverride, known: Mapping[tuple[str, ServiceTier | None], Sequence[PriceOverride]]
+) -> bool:
+    earlier = [
+        one
+        for one in known.get((override.pattern.strip().lower(), override.service_tier), ())
+        if one.holds(override.valid_from)
+    ]
+    if not earlier:
+        return False
+    latest = max(earlier, key=lambda one: one.valid_from)
+    return (
+        latest.kind is override.kind
+        and latest.lines == override.lines
+        and latest.valid_to == override.valid_to
+    )
 
 
 _FILE = {

@@ -1,0 +1,86 @@
+"""Ten thousand spoiled bodies and questions, from a seed that is printed when one breaks us.
+
+BURSAR_TEST_LONG=1 (`make faults`) throws ten times as many.
+"""
+
+import json
+import os
+import random
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+
+from bursar.http.v1.hot_schema import HOT_PATHS
+from support.desk import Desk
+from support.doors import EXPLAIN, IMPORT, KEYS, LEDGER_DOORS, PRICES, Door, throw
+from support.hostile import STRINGS, mutated
+
+IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
+SEED = 20_261_124
+MUTATIONS = 100_000 if IS_LONG else 10_000
+QUESTIONS = 20_000 if IS_LONG else 2_000
+SHARES = {"/v1/ingest": 0.5, "/v1/track": 0.15, "/v1/events": 0.15}
+
+VALUES = (
+    "2026-03-01 2026-13-01 0001-01-01 9999-12-31 2026-03-01T00:00:00Z 2026-W10 2026-03 hour day month UTC "
+    "Europe/Berlin ../UTC model agent,model cost_usd 10 -1 0 1e9 NaN true null (none) * % AAAA"
+)
+
+pytestmark = pytest.mark.long
+
+
+@pytest.mark.parametrize("door", [*LEDGER_DOORS, KEYS, PRICES, EXPLAIN, IMPORT], ids=lambda door: door.path)
+def test_no_spoiled_body_breaks_a_door(desk: Desk, door: Door) -> None:
+    count = int(MUTATIONS * SHARES.get(door.path, 0.05))
+    bodies = [door.valid, (door.wrap % json.dumps({**door.item, "unknown": [1, {"k": "v"}]})).encode()]
+    statuses: set[int] = set()
+    for number, body in enumerate(mutated(bodies, SEED, count)):
+        hit = throw(desk, door, body)
+        assert hit.status < 500, f"seed {SEED}, body {number}: {body!r} gave {hit.body!r}"
+        assert isinstance(json.loads(hit.body), dict)
+        statuses.add(hit.status)
+    assert statuses & {200, 201, 202}
+    assert 422 in statuses
+
+
+def test_no_strange_question_breaks_a_reading_route(desk: Desk) -> None:
+    for number, (path, params) in enumerate(_questions(desk)):
+        answer = desk.get(path, **params)
+        assert answer.status_code < 500, f"seed {SEED}, question {number}: {path} {params} gave {answer.text}"
+
+
+def _questions(desk: Desk) -> Iterator[tuple[str, dict[str, str]]]:
+    """Ask each reading route with some of its parameters, most values hostile, some of another route."""
+    chance = random.Random(SEED)  # noqa: S311 - repeatable
+    texts = [json.loads(text)[:3000] for text in STRINGS if text.isprintable() and _is_json(text)]
+    values = [*VALUES.split(), *(text.encode(errors="replace").decode() for text in texts), "9" * 400]
+    names = {
+        path: [parameter["name"] for parameter in get.get("parameters", ()) if parameter["in"] == "query"]
+        for path, operations in desk.get("/openapi.json").json()["paths"].items()
+        if (get := operations.get("get")) and path != "/metrics"
+    }
+    others = [name for listed in names.values() for name in listed]
+    for _ in range(QUESTIONS):
+        path = chance.choice(list(names))
+        own = chance.sample(names[path], min(len(names[path]), chance.randint(0, 4)))
+        filled = re.sub(r"\{[^}]*\}", lambda _match: quote(chance.choice(values), safe=""), path)
+        yield filled, {name: chance.choice(values) for name in (*own, chance.choice(others))}
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def test_afterwards_every_sum_agrees(desk: Desk) -> None:
+    assert desk.recorded() > MUTATIONS // 100
+    assert desk.violations() == ()
+
+
+def test_every_hot_door_is_attacked() -> None:
+    assert {door.path for door in LEDGER_DOORS} == set(HOT_PATHS)
