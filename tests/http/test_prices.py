@@ -213,7 +213,7 @@ def test_a_litellm_file_gives_exact_prices_and_says_what_it_left_out(treasury: P
     assert treasury.get("/v1/prices").json()["data"] == []
     done = treasury.ask("POST", "/v1/prices/import?valid_from=always", content=FILE).json()
     assert (done | {"dry_run": True}) == dry
-    assert (done["imported"], done["models"]) == (3, 2)
+    assert (done["imported"], done["unchanged"], done["models"]) == (3, 0, 2)
     left_out = {skipped["entry"]: skipped["reason"] for skipped in done["skipped"]}
     assert left_out.keys() == {"sample_spec", "acme/dear", "acme/odd", "picture: input_cost_per_pixel",
                                "picture", "acme/twin"}  # fmt: skip
@@ -228,10 +228,22 @@ def test_a_litellm_file_gives_exact_prices_and_says_what_it_left_out(treasury: P
     assert treasury.total()["totalCost"] == 1.000006125
 
 
-def test_an_import_that_is_repeated_changes_nothing(treasury: PricedTreasury) -> None:
-    for _ in range(2):
-        treasury.ask("POST", "/v1/prices/import?valid_from=2026-01-01T00:00:00Z", content=FILE)
-    assert len(treasury.get("/v1/prices").json()["data"]) == 3
+def test_an_import_takes_only_what_is_new_so_that_it_may_be_repeated_every_day(
+    treasury: PricedTreasury,
+) -> None:
+    path = "/v1/prices/import"
+    assert treasury.ask("POST", path, content=FILE).json()["imported"] == 3
+    treasury.now += 24 * HOUR
+    again = treasury.ask("POST", path, content=FILE).json()
+    assert (again["imported"], again["unchanged"], again["models"]) == (0, 3, 0)
+    dearer = FILE.replace(b"3e-7", b"4e-7")
+    assert treasury.ask("POST", path, content=dearer).json()["imported"] == 1
+    treasury.now += 1
+    assert treasury.ask("POST", path, content=dearer).json()["unchanged"] == 3
+    assert treasury.ask("POST", path, content=FILE).json()["imported"] == 1  # and back again
+    earlier = treasury.ask("POST", f"{path}?valid_from=2026-01-01T00:00:00Z", content=FILE).json()
+    assert earlier["imported"] == 3
+    assert len(treasury.get("/v1/prices").json()["data"]) == 8
 
 
 def test_names_that_no_model_can_have_are_left_out_of_an_import(treasury: PricedTreasury) -> None:
