@@ -1,5 +1,7 @@
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.program import bursar
-from support.server import Server, environment, running_server
+from support.server import PROGRAM, Server, environment, running_server
 
 EVENT = {
     "agent_name": "a",
@@ -88,3 +90,54 @@ def test_help_is_quick_and_needs_no_server(tmp_path: Path) -> None:
     assert imported.isdisjoint(
         {"fastapi", "pydantic", "uvicorn", "httpx2", "sqlite3", "structlog", "bursar.wiring"}
     )
+
+
+def test_a_server_at_rest_is_small(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        status = Path(f"/proc/{server.pid}/status")
+        if not status.exists():
+            pytest.skip("needs Linux's /proc")
+        resident_kib = next(
+            int(line.split()[1]) for line in status.read_text().splitlines() if "VmRSS" in line
+        )
+    assert resident_kib < 120 * 1024
+
+
+def test_an_interrupt_ends_a_command_with_130(tmp_path: Path) -> None:
+    pipe = tmp_path / "calls.jsonl"
+    os.mkfifo(pipe)
+    bursar("init", "--data-dir", tmp_path / "data")
+    command = [*PROGRAM, "prices", "import", str(pipe), "--data-dir", str(tmp_path / "data")]
+    process = subprocess.Popen(command, env=environment({}), stderr=subprocess.PIPE)
+    # Opening the other end returns once the command has begun to read.
+    with pipe.open("w"):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        _, talk = process.communicate()
+    assert b"Traceback" not in talk
+
+
+def test_the_log_is_json_and_tells_no_credential(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        server.post("/v1/ingest", {"events": []}, key=server.ingest_key)
+        token, key = server.token, server.ingest_key
+        server.stop()
+    log = (tmp_path / "data.log").read_text()
+    assert all(json.loads(line)["event"] for line in log.splitlines())
+    assert token not in log
+    assert str(key) not in log
+    shown = subprocess.run(
+        [sys.executable, "-c", LOGGING], env=environment({}), capture_output=True, text=True, check=True
+    )
+    records = [json.loads(line) for line in shown.stderr.splitlines()]
+    assert [record["event"] for record in records] == ["ours op_…", "a library's ak_local_…"]
+    assert records[0]["headers"] == {"authorization": ["Bearer ak_prod_…"]}
+
+
+LOGGING = """
+import logging, structlog
+from bursar.cli.logs import configure_logs
+configure_logs("info")
+structlog.get_logger().info("ours op_" + "0" * 64, headers={"authorization": ["Bearer ak_prod_" + "f" * 64]})
+logging.getLogger("some.library").warning("a library's %s", "ak_local_" + "a" * 64)
+"""

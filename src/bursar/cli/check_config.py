@@ -186,7 +186,9 @@ def _show(settings: list[Setting], faults: list[Fault], path: Path) -> None:
     from bursar.cli.tables import Column, write_table  # noqa: PLC0415 - see `main`
 
     rows = [[setting.name, setting.value, setting.origin, setting.description] for setting in settings]
-    write_table([Column("setting"), Column("value"), Column("from"), Column("what it is")], rows)
+    write_table(
+        [Column("setting"), Column("value"), Column("from"), Column("what it is", is_wrapped=True)], rows
+    )
     say(f"File: {path.resolve()}" if path.exists() else f"File: none ({path} does not exist)")
     for fault in faults:
         say(f"WRONG  {fault.name} ({fault.origin or 'default'}): {fault.message}")

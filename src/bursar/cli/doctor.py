@@ -28,8 +28,8 @@ def doctor(*, data_dir: DataDir = None, org: OrgName = None, as_json: AsJson = F
         out = console()
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            line = Text(f"{finding.state:<4}", style=_STYLES[finding.state])
-            out.print(line + Text(f"  {finding.name:<{width}}  {finding.found}", style=""), soft_wrap=True)
+            state = (f"{finding.state:<4}", _STYLES[finding.state])
+            out.print(Text.assemble(state, f"  {finding.name:<{width}}  {finding.found}"), soft_wrap=True)
             if finding.what_to_do:
                 write(f"      {'':<{width}}  → {finding.what_to_do}")
     if not is_well:

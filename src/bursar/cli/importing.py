@@ -148,7 +148,7 @@ def run_import(
     files = _Watched(unread)
     keeper = _Keeper(wanted, connection, cursor, list(zip(unread, marks, strict=True)), is_idle=dry_run)
     size = min(BATCH_EVENTS, connection.settings.batch_events_max)
-    with progress(f"importing {wanted.source}", in_bytes=True) as on_progress:
+    with progress("importing", in_bytes=True) as on_progress:
         events = wanted.read(files, tally, on_progress)
         while batch := list(islice(events, size)):
             finished = files.finished

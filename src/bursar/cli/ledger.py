@@ -55,7 +55,7 @@ def _show(report: "VerifyReport", path: Path) -> None:
         Column("check"),
         Column("looked at", is_number=True),
         Column("wrong", is_number=True),
-        Column("what must hold"),
+        Column("what must hold", is_wrapped=True),
     ]
     rows = [
         [check.name, count_text(check.checked), count_text(check.violations), CHECKS[check.name]]

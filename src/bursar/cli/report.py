@@ -64,8 +64,8 @@ def report(
     by: Annotated[
         str,
         typer.Option(
-            help="Up to three of model, provider, project, feature, agent, user, run, billing, and one of hour, "
-            "day, week, month; comma-separated."
+            help="Up to three of model, provider, project, feature, agent, user, run, billing, and one of "
+            "hour, day, week, month; comma-separated."
         ),
     ] = "model",
     from_: Annotated[

@@ -24,12 +24,14 @@ class Column(NamedTuple):
     Attributes:
         style: Rich's, for terminals.
         is_cut: Too narrow a terminal may cut it without a sign.
+        is_wrapped: Long text may go on in the next line, so that the others keep their width.
     """
 
     heading: str
     is_number: bool = False
     style: str = ""
     is_cut: bool = False
+    is_wrapped: bool = False
 
 
 def console() -> Console:
@@ -61,7 +63,7 @@ def write_table(
             justify="right" if column.is_number else "left",
             style=column.style,
             footer=Text(totals[index] if totals else "", style="bold"),
-            no_wrap=True,
+            no_wrap=not column.is_wrapped,
             overflow="crop" if column.is_cut else "ellipsis",
         )
     for row in rows:
