@@ -69,8 +69,14 @@ def filled(data: Path, events: int, *, ordered_keys: bool) -> Filled:
         known = msgspec.json.decode(note.read_bytes(), type=Filled)
         if known.shape == shape:
             return known
-    shutil.rmtree(folder, ignore_errors=True)
-    made = asyncio.run(_fill(folder, events, ordered_keys=ordered_keys, shape=shape))
+    if ordered_keys:
+        shutil.rmtree(folder, ignore_errors=True)
+        made = asyncio.run(_fill(folder, events, shape=shape))
+    else:
+        made = copied(filled(data, events, ordered_keys=True), folder)
+        note.unlink()
+        _scatter(made.path)
+        made.ordered_keys = False
     note.write_bytes(msgspec.json.encode(made))
     return made
 
@@ -103,7 +109,46 @@ def sizes(events: int) -> list[int]:
     return [max(RUN_CALLS, round(events * weight / sum(weights))) for weight in weights]
 
 
-async def _fill(folder: Path, events: int, *, ordered_keys: bool, shape: str) -> Filled:
+def _scatter(path: Path) -> None:
+    """Give each event a random key in place of its time-ordered one.
+
+    The key table is filled anew in order of time, so that it becomes as scattered as random
+    keys would have made it.
+    """
+    say("giving random keys")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("random_key", 1, _random_key, deterministic=True)
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(event)")]
+        listed = ", ".join(columns)
+        changed = ", ".join("random_key(key)" if name == "key" else name for name in columns)
+        for statement in (
+            "PRAGMA journal_mode = OFF",
+            "PRAGMA synchronous = OFF",
+            "PRAGMA cache_size = -2000000",
+            f"ATTACH '{path}-scratch' AS scratch",
+            "PRAGMA scratch.journal_mode = OFF",
+            f"CREATE TABLE scratch.event AS SELECT {listed} FROM main.event",
+            "DELETE FROM main.event",
+            f"INSERT INTO main.event ({listed}) SELECT {changed} FROM scratch.event",
+            "DETACH scratch",
+            "DELETE FROM event_key",
+            """INSERT INTO event_key (org, key, occurred_at, revision)
+                SELECT org, key, occurred_at, 0 FROM event""",
+            "PRAGMA journal_mode = WAL",
+        ):
+            connection.execute(statement)
+    Path(f"{path}-scratch").unlink()
+
+
+def _random_key(key: bytes) -> bytes:
+    """Return a UUIDv4 that belongs to `key`."""
+    digest = bytearray(hashlib.blake2b(key, digest_size=16).digest())
+    digest[6] = digest[6] & 0x0F | 0x40
+    digest[8] = digest[8] & 0x3F | 0x80
+    return bytes(digest)
+
+
+async def _fill(folder: Path, events: int, *, shape: str) -> Filled:
     ends_at = system_clock() // MICROS_PER_DAY * MICROS_PER_DAY
     treasury = Treasury(Settings(data_dir=folder))
     planned = sizes(events)
@@ -114,11 +159,11 @@ async def _fill(folder: Path, events: int, *, ordered_keys: bool, shape: str) ->
         made = await treasury.create_organisation(f"organisation-{rank:03d}", "UTC")
         if rank == 0:
             key = await treasury.create_key(made.org, "bench", frozenset({Scope.INGEST, Scope.READ}))
-        done += await _fill_one(treasury, made.org, _calls(rank, size, ends_at, ordered_keys=ordered_keys))
+        done += await _fill_one(treasury, made.org, _calls(rank, size, ends_at))
         if rank < 10 or rank % 20 == 0:
             say(f"  {done:,} events, {done / (time.monotonic() - begin):,.0f} a second")
     await treasury.stop()
-    return Filled(str(folder), done, planned[0], ordered_keys, key, ends_at, shape)
+    return Filled(str(folder), done, planned[0], ordered_keys=True, key=key, ends_at=ends_at, shape=shape)
 
 
 async def _fill_one(treasury: Treasury, org: Org, calls: Iterator[Call]) -> int:
@@ -130,7 +175,7 @@ async def _fill_one(treasury: Treasury, org: Org, calls: Iterator[Call]) -> int:
     return count
 
 
-def _calls(rank: int, size: int, ends_at: int, *, ordered_keys: bool) -> Iterator[Call]:
+def _calls(rank: int, size: int, ends_at: int) -> Iterator[Call]:
     """Yield an organisation's calls of the 90 days before `ends_at`, ordered by time."""
     rng = random.Random(rank)
     starts_at = ends_at - DAYS * MICROS_PER_DAY
@@ -140,8 +185,8 @@ def _calls(rank: int, size: int, ends_at: int, *, ordered_keys: bool) -> Iterato
     agents = AGENTS if rank == 0 else max(2, AGENTS // (rank + 1))
     many = Fleet(agents, max(1, agents // 10), max(2, agents // 6), max(5, agents * 12))
     few = many._replace(agents=max(1, agents - AGENTS_IDLE * (rank == 0)))
-    early = Traffic(rank, many, ordered_keys=ordered_keys).calls(_instants(r for r in runs if r < turn))
-    late = Traffic(-rank - 1, few, ordered_keys=ordered_keys).calls(_instants(r for r in runs if r >= turn))
+    early = Traffic(rank, many, ordered_keys=True).calls(_instants(r for r in runs if r < turn))
+    late = Traffic(-rank - 1, few, ordered_keys=True).calls(_instants(r for r in runs if r >= turn))
     for calls in (early, late):
         for part in batched_calls(calls):
             yield from sorted(part)

@@ -72,7 +72,7 @@ def main() -> int:
     python = _installed()
     if python is None:
         return 1
-    asked = [python, "-c", "import importlib.metadata as m; print(m.version('litellm'))"]
+    asked = [str(python), "-c", "import importlib.metadata as m; print(m.version('litellm'))"]
     version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     say(f"LiteLLM {version.strip()}")
     work = Path(tempfile.mkdtemp(prefix="work-", dir=DATA))
