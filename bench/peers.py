@@ -43,13 +43,16 @@ local headers = {["Authorization"] = "Bearer sk-bench", ["Content-Type"] = "appl
 local body = '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}'
 request = function() return wrk.format("POST", "/v1/chat/completions", headers, body) end
 """
+# A thousand tokens at a time: a million would be a long context, which may have its own price.
 ASKED = """
 import json, litellm, sys
 answers = {}
-for model in json.loads(sys.argv[1]):
+for model, provider in json.loads(sys.argv[1]).items():
     try:
-        costs = litellm.cost_per_token(model=model, prompt_tokens=1_000_000, completion_tokens=1_000_000)
-        answers[model] = [round(cost, 6) for cost in costs]
+        costs = litellm.cost_per_token(
+            model=model, custom_llm_provider=provider, prompt_tokens=1_000, completion_tokens=1_000
+        )
+        answers[model] = [round(cost * 1_000, 6) for cost in costs]
     except Exception as error:
         answers[model] = type(error).__name__
 print("ANSWERS" + json.dumps(answers))
@@ -139,7 +142,7 @@ def _requests(work: Path, program: Path, results: Results) -> None:
 
 def _prices(python: Path) -> str:
     """Return a table: dollars for a million tokens in and out, by each of the two."""
-    asked = [str(python), "-c", ASKED, json.dumps(list(MODELS))]
+    asked = [str(python), "-c", ASKED, json.dumps(MODELS)]
     answer = subprocess.run(asked, capture_output=True, text=True, check=True, env=_ENVIRONMENT)
     theirs = json.loads(answer.stdout.rpartition("ANSWERS")[2])
     lines = ["| model | LiteLLM, USD in / out per million | Bursar |", "|---|---|---|"]
@@ -154,7 +157,6 @@ def _ours(provider: str, model: str) -> str:
     book = PriceBook(())
     prices: list[str] = []
     for unit in ("input_tokens", "output_tokens"):
-        # A thousand at a time: a million would count as a long context where that has its own price.
         event = UsageEvent(
             key=bytes(16),
             occurred_at=time.time_ns() // 1_000,

@@ -11,6 +11,8 @@ from operator import ge, le
 from pathlib import Path
 from typing import NamedTuple
 
+from quiet import sync_ms
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -45,6 +47,7 @@ class Results:
         self.mode = mode
         self.figures: list[Figure] = []
         self._begin = time.time()
+        self._sync_ms = round(sync_ms(Path(__file__).parent), 3)
 
     def add(self, figure: Figure) -> None:
         """Keep and print a figure."""
@@ -71,6 +74,7 @@ class Results:
             "mode": self.mode,
             "seconds": round(time.time() - self._begin),
             "machine": machine(),
+            "sync_ms_before_and_after": [self._sync_ms, round(sync_ms(RESULTS), 3)],
             "load_average": [round(value, 2) for value in os.getloadavg()],
             "figures": [
                 {**one._asdict(), "notes": dict(one.notes), "verdict": one.verdict} for one in self.figures

@@ -113,7 +113,8 @@ def running(
     """Run a server until the block ends; the block begins at its first answer."""
     begin = time.perf_counter()
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, env=environment)
+        errors = None if log == NO_LOG else out
+        process = subprocess.Popen(command, stdout=out, stderr=errors, env=environment)
     try:
         rss = _first_answer(process, port, begin)
         yield Server(process, port, begin, time.perf_counter() - begin, rss)
