@@ -21,7 +21,7 @@ from bursar.ingestion.reprice import (
     place_from_text,
     text_from_place,
 )
-from bursar.pricing.engine import PriceBook
+from bursar.pricing.engine import CostBasis, PriceBook
 from bursar.pricing.overrides import OverrideKind, PriceOverride
 from bursar.pricing.ports import UnpricedModel
 from bursar.storage.sqlite.directory import Limits
@@ -238,12 +238,40 @@ def test_a_repriced_event_keeps_its_revision_and_may_be_revised_later(prices: Pr
     assert cost(prices) == 350_000 + 100_000
 
 
+def test_a_report_that_did_not_count_before_is_taken_when_the_cost_basis_is_another(prices: Prices) -> None:
+    prices.ledger.book = PriceBook(basis=CostBasis.COMPUTED)
+    prices.ledger.post(
+        [
+            unknown("paid", reported_nusd=7),
+            unknown("failed", reported_nusd=0, is_error=True),
+            unknown("subscribed", reported_nusd=0, billing=Billing.SUBSCRIPTION),
+            unknown("zero", reported_nusd=0),
+        ]
+    )
+    prices.ledger.book = PriceBook(basis=CostBasis.AUTO)
+    assert prices.reprice() == Repriced(4, 3, 1, 0, 7)
+    assert prices.unpriced()[0].requests == 1
+
+
+def test_a_reprice_after_a_revision_reverses_what_the_revision_posted(prices: Prices) -> None:
+    prices.ledger.post([unknown("a")])
+    prices.ledger.post([unknown("a", revision=1, input_tokens=0)])
+    prices.ledger.book = PriceBook([absolute("acme/own")])
+    assert prices.reprice().added_nusd == 100_000
+    entries = prices.ledger.rows("SELECT sign, reason, revision, corrects FROM entry ORDER BY seq")
+    assert entries == [(-1, "revision", 1, None), (1, "revision", 1, None),
+                       (-1, "reprice", 1, 2), (1, "reprice", 1, 2)]  # fmt: skip
+
+
 def test_only_the_named_model_or_provider_is_gone_through(prices: Prices) -> None:
-    prices.ledger.post([unknown("a"), event("b", provider="", model="own"), event("c", model="gpt-nine")])
-    prices.ledger.book = PriceBook([absolute("*")])
+    audio = event("d", provider="", input_audio_tokens=1)  # the model's name says whose it is
+    prices.ledger.post(
+        [unknown("a"), event("b", provider="", model="own"), event("c", model="gpt-nine"), audio]
+    )
+    prices.ledger.book = PriceBook([absolute("*", (*RATES, RateLine("input_audio_tokens", 1)))])
     assert prices.reprice(model="none").events == 0
     assert prices.reprice(model="own", provider="acme").repriced == 1
-    assert prices.reprice(provider="openai").repriced == 1
+    assert prices.reprice(provider="openai").repriced == 2
     assert prices.reprice(model="own").repriced == 1
 
 

@@ -30,7 +30,6 @@ _MODELS = """WITH RECURSIVE one(model) AS (
 _SUMS = """SELECT model, SUM(unpriced_requests), SUM(unpriced_tokens >> 32), SUM(unpriced_tokens & 4294967295)
     FROM rollup_project
     WHERE org = ? AND hour >= ? AND hour <= ? AND model IN (SELECT value FROM json_each(?))
-        AND unpriced_requests <> 0
     GROUP BY model"""
 _NAME = "SELECT provider, name FROM model WHERE org = ? AND model = ?"
 _WANTED = f"""SELECT model FROM model WHERE org = ?1 AND (?2 IS NULL OR name = ?2)
