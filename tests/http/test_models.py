@@ -84,6 +84,7 @@ def test_a_credential_shows_the_organisations_own_prices_at_once_and_to_nobody_e
     treasury.put_price(pattern="local", per_million={"output_tokens": "1"})
     treasury.put_price(pattern="future", valid_from="2027-01-01T00:00:00Z")
     after = treasury.get("/v1/models", key=treasury.key(treasury.acme, INGEST))
+    assert after.headers["cache-control"] == "private, no-cache"
     assert model(before, "openai", "gpt-4o")["inputPricePerMillion"] == 2.5
     assert model(after, "openai", "gpt-4o")["inputPricePerMillion"] == 2.125
     assert '"inputPricePerMillion":0.000000001,' in after.text
