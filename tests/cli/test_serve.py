@@ -4,10 +4,12 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from bursar.storage.sqlite.connection import FileLock
 from support.program import bursar
 from support.server import PROGRAM, Server, environment, running_server
 
@@ -130,7 +132,8 @@ def test_the_log_is_json_and_tells_no_credential(tmp_path: Path) -> None:
         [sys.executable, "-c", LOGGING], env=environment({}), capture_output=True, text=True, check=True
     )
     records = [json.loads(line) for line in shown.stderr.splitlines()]
-    assert [record["event"] for record in records] == ["ours op_…", "a library's ak_local_…"]
+    assert [record["event"] for record in records] == ["ours op_…", "failed", "a library's ak_local_…"]
+    assert "said only here" not in shown.stderr
     assert records[0]["headers"] == {"authorization": ["Bearer ak_prod_…"]}
 
 
@@ -139,5 +142,21 @@ import logging, structlog
 from bursar.cli.logs import configure_logs
 configure_logs("info")
 structlog.get_logger().info("ours op_" + "0" * 64, headers={"authorization": ["Bearer ak_prod_" + "f" * 64]})
+secret = "said only here"
+try:
+    raise ValueError("x")
+except ValueError:
+    structlog.get_logger().exception("failed")
 logging.getLogger("some.library").warning("a library's %s", "ak_local_" + "a" * 64)
 """
+
+
+def test_a_server_waits_for_a_command_that_holds_the_ledger(alone: Path) -> None:
+    (alone / "server.json").write_text('{"url": "http://127.0.0.1:1", "pid": 4194303, "started_at": ""}')
+    holder = FileLock(alone / "bursar.lock")
+    holder.acquire()
+    release = threading.Timer(3, holder.release)
+    release.start()
+    with running_server(alone) as server:
+        assert server.get("/healthz").status_code == 200
+    release.join()

@@ -25,6 +25,20 @@ class ServerAddress(msgspec.Struct, frozen=True):
     started_at: str
 
 
+def running_address(data_dir: Path) -> ServerAddress | None:
+    """Return the address in `data_dir` if its process is there, None for what a dead one left."""
+    address = read_address(data_dir)
+    if address is None:
+        return None
+    try:
+        os.kill(address.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it runs, as somebody else
+    return address
+
+
 def read_address(data_dir: Path) -> ServerAddress | None:
     """Return the address that lies in `data_dir`, None when there is none that can be read."""
     try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import httpx2
 import msgspec
 
-from bursar.cli.address import OPERATOR_TOKEN_NAME, ServerAddress, is_locked, read_address
+from bursar.cli.address import OPERATOR_TOKEN_NAME, ServerAddress, is_locked, running_address
 from bursar.cli.configuration import load_settings
 from bursar.cli.failures import ExitCode, Failure
 from bursar.core.errors import Unavailable
@@ -148,7 +148,7 @@ def connect(data_dir: Path | None = None, org: str | None = None, *, may_create:
                 return _in_process(settings, wanted)
             except Unavailable:
                 pass  # somebody else was quicker: look again who it is
-        elif (address := read_address(settings.data_dir)) is not None:
+        elif (address := running_address(settings.data_dir)) is not None:
             return _over_network(settings, address, wanted)
         if time.monotonic() > deadline:
             raise Failure(

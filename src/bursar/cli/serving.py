@@ -23,7 +23,7 @@ from shlex import quote
 import uvicorn
 
 import bursar
-from bursar.cli.address import ServerAddress, read_address, remove_address, write_address
+from bursar.cli.address import ServerAddress, remove_address, running_address, write_address
 from bursar.cli.failures import Failure
 from bursar.cli.logs import configure_logs
 from bursar.cli.output import write
@@ -161,7 +161,7 @@ def _open(settings: Settings) -> Treasury:
         try:
             return Treasury(settings)
         except Unavailable as error:
-            address = read_address(settings.data_dir)
+            address = running_address(settings.data_dir)
             if address is not None or time.monotonic() > deadline:
                 hint = None if address is None else f"A server runs at {address.url}, process {address.pid}."
                 raise Failure(error.detail, hint=hint) from None
