@@ -8,6 +8,7 @@ Nothing here decides anything about usage or money.
 
 import os
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ from bursar.http.v1.models import models_router
 from bursar.http.v1.organisations import organisations_router
 from bursar.http.v1.price_lists import PriceLists
 from bursar.http.v1.prices import prices_router
+from bursar.http.v1.quarantine import quarantine_router
 from bursar.http.v1.reports import reports_router
 from bursar.http.v1.system import system_router
 from bursar.http.v1.track import TrackEndpoint
@@ -53,6 +55,7 @@ from bursar.storage.sqlite.keys import SqliteKeys
 from bursar.storage.sqlite.organisations import SqliteOrganisations
 from bursar.storage.sqlite.prices import SqlitePrices
 from bursar.storage.sqlite.prices_unpriced import SqliteUnpriced
+from bursar.storage.sqlite.quarantine import SqliteQuarantine
 from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sqlite.reports import SqliteReports
 from bursar.storage.sqlite.store import DATABASE_NAME, SqliteStore
@@ -187,6 +190,7 @@ class Treasury:
             costs_router(guard, self.reports, self.clock),
             reports_router(guard, self.reports, self.clock),
             events_router(guard, self.events, self.reports),
+            quarantine_router(guard, SqliteQuarantine(self._readers)),
             imports_router(guard, self.cursors, limits),
             prices_router(guard, self.prices, self._book, self.books.forget, self.clock),
             models_router(guard, lists, self.prices, self.repricer, book_of=self._book, clock=self.clock),
@@ -214,6 +218,7 @@ class Treasury:
             "database": "ok" if answers(self._reader) else "unavailable",
             "redis": "not_configured",
             "kafka": "not_configured",
+            "engine": f"sqlite {sqlite3.sqlite_version}",
         }
 
 

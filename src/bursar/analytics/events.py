@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bursar.analytics.query import Dim, Span
 from bursar.core.ids import Org
-from bursar.core.usage import RateCard
+from bursar.core.usage import RateCard, UsageEvent
 from bursar.ledger.rows import EntryRow
 
 PAGE_MAX = 200
@@ -80,3 +80,12 @@ class EventHistory(NamedTuple):
     card: RateCard | None
     steps: list[Step]
     prompt: str | None
+
+
+class SetAside(NamedTuple):
+    """An event that could not be posted: its number, when it came (micros), why, and itself."""
+
+    seq: int
+    received_at: int
+    reason: str
+    event: UsageEvent

@@ -5,7 +5,7 @@ Each call reads one snapshot: what it returns was true together at one moment.
 
 from typing import Protocol
 
-from bursar.analytics.events import EventHistory, EventPage, EventQuery
+from bursar.analytics.events import EventHistory, EventPage, EventQuery, SetAside
 from bursar.analytics.query import Query, Report
 from bursar.core.ids import Org
 
@@ -35,4 +35,12 @@ class EventReader(Protocol):
 
     async def history(self, org: Org, key: bytes) -> EventHistory | None:
         """Return one event by its key, None when the organisation has none."""
+        ...
+
+
+class QuarantineReader(Protocol):
+    """Events that could not be posted."""
+
+    async def quarantined(self, org: Org, *, before: int | None, limit: int) -> list[SetAside]:
+        """Return the newest first, at most `limit`, all numbered below `before` where given."""
         ...

@@ -46,8 +46,8 @@ _INSERT_BATCH = "INSERT INTO batch (org, seq, committed_at, hours, events, entri
 _INSERT_PROMPT = "INSERT OR IGNORE INTO prompt (org, occurred_at, key, text) VALUES (?, ?, ?, ?)"
 _INSERT_UNPRICED = "INSERT OR IGNORE INTO unpriced_event (org, model, occurred_at, key) VALUES (?, ?, ?, ?)"
 _DELETE_UNPRICED = "DELETE FROM unpriced_event WHERE org = ? AND model = ? AND occurred_at = ? AND key = ?"
-_INSERT_QUARANTINE = """INSERT INTO quarantine (org, seq, received_at, reason, body)
-    VALUES (?1, coalesce((SELECT max(seq) FROM quarantine WHERE org = ?1), 0) + 1, ?2, ?3, ?4)"""
+_INSERT_QUARANTINE = """INSERT OR IGNORE INTO quarantine (org, seq, key, received_at, reason, body)
+    VALUES (?1, coalesce((SELECT max(seq) FROM quarantine WHERE org = ?1), 0) + 1, ?2, ?3, ?4, ?5)"""
 
 _SPREAD_ADDS = """durations = merge_durations(durations, excluded.durations),
     first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)"""
@@ -172,7 +172,7 @@ class SqliteLedger:
     async def quarantine(self, event: UsageEvent, *, at: int, reason: str) -> None:
         """Keep an event that could not be posted."""
         body = msgspec.json.encode(event).decode()
-        self._connection.execute(_INSERT_QUARANTINE, (self._org, at, reason, body))
+        self._connection.execute(_INSERT_QUARANTINE, (self._org, event.key, at, reason, body))
 
     def _add(self, rollups: RollUps) -> None:
         """Add all deltas, one prepared statement a table."""

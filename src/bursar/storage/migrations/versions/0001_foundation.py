@@ -207,8 +207,8 @@ STATEMENTS = [
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE quarantine (
         org INTEGER NOT NULL, seq INTEGER NOT NULL,
-        received_at INTEGER NOT NULL, reason TEXT NOT NULL, body TEXT NOT NULL,
-        PRIMARY KEY (org, seq)
+        key BLOB NOT NULL, received_at INTEGER NOT NULL, reason TEXT NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (org, seq), UNIQUE (org, key)
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE audit (
         org INTEGER NOT NULL, seq INTEGER NOT NULL,
