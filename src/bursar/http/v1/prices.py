@@ -97,6 +97,32 @@ def prices_router(
         forget(principal.org)
         return override_body(stored, now)
 
+    @router.post("/{price_id}/end", operation_id="prices_end", openapi_extra=documented(EndPrice))
+    async def end(principal: Admin, price_id: str, request: Request) -> dict[str, object]:
+        """End a price, now or at a given time; never later than it ends already."""
+        require_whole(principal)
+        now = clock()
+        form = await form_of(request, EndPrice)
+        stored = await price_store.end(
+            principal.org,
+            id_from_text(price_id, field="price_id"),
+            valid_to=now if form.valid_to is None else form.valid_to,
+            actor=principal.actor,
+        )
+        forget(principal.org)
+        return override_body(stored, now)
+
+    _add_import(router, guard, price_store, forget, clock)
+    _add_explain(router, guard, book_of, clock)
+    return router
+
+
+def _add_import(
+    router: APIRouter, guard: Guard, price_store: PriceStore, forget: Forget, clock: Clock
+) -> None:
+    """Add the route that takes over a whole price file."""
+    Admin = Annotated[Principal, Depends(guard(Scope.ADMIN))]  # noqa: N806 - a type
+
     @router.post("/import", operation_id="prices_import", openapi_extra=_FILE)
     async def import_file(
         principal: Admin, request: Request, params: Annotated[ImportParams, Query()]
@@ -120,24 +146,6 @@ def prices_router(
             "dry_run": params.dry_run,
             "skipped": [skipped._asdict() for skipped in found.skipped],
         }
-
-    @router.post("/{price_id}/end", operation_id="prices_end", openapi_extra=documented(EndPrice))
-    async def end(principal: Admin, price_id: str, request: Request) -> dict[str, object]:
-        """End a price, now or at a given time; never later than it ends already."""
-        require_whole(principal)
-        now = clock()
-        form = await form_of(request, EndPrice)
-        stored = await price_store.end(
-            principal.org,
-            id_from_text(price_id, field="price_id"),
-            valid_to=now if form.valid_to is None else form.valid_to,
-            actor=principal.actor,
-        )
-        forget(principal.org)
-        return override_body(stored, now)
-
-    _add_explain(router, guard, book_of, clock)
-    return router
 
 
 def _add_explain(router: APIRouter, guard: Guard, book_of: BookOf, clock: Clock) -> None:
