@@ -30,7 +30,7 @@ class Scale(NamedTuple):
     events: int
 
 
-QUICK = Scale(repeats=3, events=1_000_000)
+QUICK = Scale(repeats=2, events=1_000_000)
 FULL = Scale(repeats=5, events=10_000_000)
 Part = Callable[[Path, Results, Scale], None]
 
@@ -72,27 +72,32 @@ PARTS: Mapping[str, Part] = {
     "on-top-random": _on_top(ordered_keys=False),
     "restart": _restart,
 }
+LEFT_OUT_WHEN_QUICK = frozenset({"random", "on-top-random", "size-random", "restart"})
 
 
 def main() -> int:
-    """Run the parts; 1 when a figure misses its target."""
+    """Run the parts; 1 when there is no load generator. A missed target is a figure, not a failure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, a ledger of 1 million events")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts only")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats and parts, 1 million events")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts only")
     options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        print("wrk is missing, the load generator: on Debian, apt install wrk.", file=sys.stderr)
+        return 1
+    chosen = options.only or [name for name in PARTS if not options.quick or name not in LEFT_OUT_WHEN_QUICK]
     results = Results("quick" if options.quick else "full")
     say(f"machine: {machine()}")
     DATA.mkdir(exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="work-", dir=DATA))
     try:
-        for name in options.only:
+        for name in chosen:
             say(f"== {name}")
             PARTS[name](work, results, QUICK if options.quick else FULL)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(f"\n{results.table()}\n")
     print(f"written to {results.write()}")
-    return int(any(one.verdict == "missed" for one in results.figures))
+    return 0
 
 
 if __name__ == "__main__":
