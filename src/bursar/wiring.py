@@ -8,7 +8,6 @@ Nothing here decides anything about usage or money.
 
 import os
 import secrets
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,7 +47,7 @@ from bursar.ledger.verification import VerifyReport
 from bursar.pricing.engine import CostBasis, PriceBook, canonical
 from bursar.settings import Settings
 from bursar.storage.sqlite import verify
-from bursar.storage.sqlite.connection import answers
+from bursar.storage.sqlite.connection import ENGINE, answers
 from bursar.storage.sqlite.cursors import SqliteCursors
 from bursar.storage.sqlite.event_pages import SqliteEvents
 from bursar.storage.sqlite.keys import SqliteKeys
@@ -218,7 +217,7 @@ class Treasury:
             "database": "ok" if answers(self._reader) else "unavailable",
             "redis": "not_configured",
             "kafka": "not_configured",
-            "engine": f"sqlite {sqlite3.sqlite_version}",
+            "engine": ENGINE,
         }
 
 

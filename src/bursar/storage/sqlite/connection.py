@@ -14,6 +14,7 @@ from pathlib import Path
 from bursar.core.errors import Unavailable
 from bursar.ledger import histogram
 
+ENGINE = f"sqlite {sqlite3.sqlite_version}"
 PAGE_BYTES = 8192
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 10_000
