@@ -3,7 +3,7 @@ import sqlite3
 from pathlib import Path
 
 from support import trace
-from support.program import bursar
+from support.program import bursar, cold
 from support.server import running_server
 
 ROW = "time,agent,model,in,out\n"
@@ -32,7 +32,7 @@ def answer(number: int, out: int, model: str = "claude-sonnet-4-20250514") -> st
 
 def test_the_trace_is_counted_to_the_token_and_the_nano_dollar(ledger: Path, tmp_path: Path) -> None:
     file = trace.trace(tmp_path)
-    done = bursar("import", "csv", file, *trace.OPTIONS, "--data-dir", ledger, "--json")
+    done = cold("import", "csv", file, *trace.OPTIONS, "--data-dir", ledger, "--json")
     assert (done.code, done.talk) == (0, "")
     first = done.document
     assert (first["read"], first["recorded"], first["duplicates"]) == (trace.CALLS, trace.CALLS, 0)

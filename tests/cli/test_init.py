@@ -1,12 +1,12 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from support.program import bursar
+from support.program import bursar, cold
 from support.server import running_server
 
 
 def test_init_prints_one_document_with_keys_that_work(ledger: Path) -> None:
-    made = bursar("init", "--data-dir", ledger, "--org", "Zürich AG", "--zone", "Europe/Zurich", "--json")
+    made = cold("init", "--data-dir", ledger, "--org", "Zürich AG", "--zone", "Europe/Zurich", "--json")
     assert (made.code, made.talk) == (0, "")
     assert made.document["org_id"].startswith("org_")
     assert made.document["ingest_key"].startswith("ak_local_")
