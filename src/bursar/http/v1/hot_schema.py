@@ -29,6 +29,7 @@ _INGEST_EVENT = {
         "session_id": _OPTIONAL_TEXT,
         "status": {"type": ["string", "null"], "description": "`error` for a failed call."},
         "prompt": {"type": ["string", "null"], "description": "Kept to 2,048 characters."},
+        "partial": {"type": ["boolean", "null"], "description": "A stream that was not read to its end."},
         "project": _OPTIONAL_TEXT,
         "feature": _OPTIONAL_TEXT,
         "user": _OPTIONAL_TEXT,
