@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from bursar.core.errors import AppError, InvalidInput, Unavailable
+from bursar.core.errors import AppError, InvalidInput, TooLarge, Unavailable
 from bursar.http.v1.ingest_body import Decoded, IngestDecoder, ItemError
 from bursar.identity.keys import Scope as KeyScope
 from bursar.ingestion.intake import Intake, Receipt
@@ -40,6 +40,8 @@ class BodyLimits:
         for name, value in scope["headers"]:
             if name == b"content-encoding":
                 encoding = value.strip().lower()
+            elif name == b"content-length" and value.isdigit() and int(value[:20]) > self._wire_bytes_max:
+                raise TooLarge(f"the body is larger than {self._wire_bytes_max} bytes; send smaller batches")
         return await read_body(
             receive, encoding, wire_bytes_max=self._wire_bytes_max, bytes_max=self._bytes_max
         )
