@@ -2,6 +2,7 @@ import json
 import sqlite3
 from pathlib import Path
 
+from capture.claude_logs import LogFolder
 from support import trace
 from support.program import bursar, cold
 from support.server import running_server
@@ -82,6 +83,26 @@ def test_a_grown_log_adds_what_is_new_and_corrects_what_grew(ledger: Path, tmp_p
     assert [(row["agent"], row["project"]) for row in report["data"]] == [("dev", "shop")]
     assert report["meta"]["total"]["outputTokens"] == 5 + 70 + 1
     assert report["meta"]["total"]["requests"] == 3
+
+
+def test_a_folder_with_every_trap_reports_days_and_models_to_the_token(
+    alone: Path, tmp_path: Path
+) -> None:
+    logs = LogFolder(tmp_path / "claude")
+    wanted = logs.build()
+    done = bursar("import", "claude-code", tmp_path / "claude", "--data-dir", alone, "--json").document
+    assert (done["calls"], done["tokens"], done["unpriced"]) == (wanted.answers, wanted.tokens, 0)
+    assert done["files"]["skipped"] == wanted.skipped_files
+    assert done["skipped"]["faulty"] == wanted.refused
+    asked = ("report", "--by", "day,model", "--from", "2025-10-01", "--to", "2025-10-31", "--data-dir", alone)
+    found = {}
+    for row in bursar(*asked, "--json").document["data"]:
+        cached, written = row["cacheReadTokens"], row["cacheWriteTokens"]
+        fresh = row["inputTokens"] - cached - written
+        found[row["day"], row["model"]] = (row["requests"], (fresh, row["outputTokens"], written, cached))
+    assert found == {key: (wanted.requests[key], tuple(counts)) for key, counts in wanted.daily.items()}
+    again = bursar("import", "claude-code", tmp_path / "claude", "--again", "--data-dir", alone, "--json")
+    assert again.document == again.document | NOTHING_NEW
 
 
 def test_a_dry_run_counts_and_changes_nothing(ledger: Path, tmp_path: Path) -> None:
