@@ -1,11 +1,13 @@
 import json
+import os
 import sqlite3
+import subprocess
 from pathlib import Path
 
 from capture.claude_logs import LogFolder
 from support import trace
 from support.program import bursar, cold
-from support.server import running_server
+from support.server import PROGRAM, environment, running_server
 
 ROW = "time,agent,model,in,out\n"
 COLUMNS = tuple(
@@ -85,9 +87,7 @@ def test_a_grown_log_adds_what_is_new_and_corrects_what_grew(ledger: Path, tmp_p
     assert report["meta"]["total"]["requests"] == 3
 
 
-def test_a_folder_with_every_trap_reports_days_and_models_to_the_token(
-    alone: Path, tmp_path: Path
-) -> None:
+def test_a_folder_with_every_trap_reports_days_and_models_to_the_token(alone: Path, tmp_path: Path) -> None:
     logs = LogFolder(tmp_path / "claude")
     wanted = logs.build()
     done = bursar("import", "claude-code", tmp_path / "claude", "--data-dir", alone, "--json").document
@@ -127,6 +127,26 @@ def test_faulty_rows_are_told_by_line_and_the_others_kept(alone: Path, tmp_path:
     assert bursar("import", "csv", table, *COLUMNS, "--data-dir", alone).code == 1
 
 
+def test_an_import_whose_server_dies_is_finished_by_the_next_one(alone: Path, tmp_path: Path) -> None:
+    table = tmp_path / "calls.csv"
+    rows = "".join(f"2026-01-05T10:00:00Z,a,gpt-4o,{number},1\n" for number in range(20_000))
+    table.write_text(ROW + rows)
+    run = ("import", "csv", str(table), *COLUMNS, "--data-dir", str(alone), "--json")
+    with running_server(alone) as server:
+        first = subprocess.Popen([*PROGRAM, *run], env=environment({}), stderr=subprocess.PIPE, text=True)
+        while not server.get("/v1/events", limit=1).json()["data"]:
+            assert first.poll() is None
+        server.kill9()
+        _, talk = first.communicate()
+        assert first.returncode == 6
+        assert "does not answer" in talk
+    second = bursar(*run).document
+    assert second["recorded"] + second["duplicates"] == 20_000
+    assert second["duplicates"] > 0
+    total = bursar("report", "--from", "2026-01-05", "--data-dir", alone, "--json").document["meta"]["total"]
+    assert (total["requests"], total["inputTokens"]) == (20_000, sum(range(20_000)))
+
+
 def test_json_lines_are_read_by_paths_into_them(alone: Path, tmp_path: Path) -> None:
     lines = tmp_path / "calls.jsonl"
     lines.write_text('{"at": "2026-01-05T10:00:00Z", "usage": {"in": 5}, "id": "x"}\n')
@@ -146,6 +166,9 @@ def test_a_wrong_call_says_what_to_write(tmp_path: Path) -> None:
     assert (no_agent.code, no_agent.talk) == (2, "Error: map agent to a column or give it as a constant\n")
     no_file = bursar("import", "csv", tmp_path / "none.csv", "--data-dir", data_dir)
     assert no_file.code == 2
+    os.mkfifo(tmp_path / "pipe.csv")
+    pipe = bursar("import", "csv", tmp_path / "pipe.csv", "--data-dir", data_dir)
+    assert (pipe.code, "no regular file" in pipe.talk) == (2, True)
     as_json = bursar("import", "jsonl", table, "--data-dir", data_dir)
     assert as_json.code == 2
     assert "import csv" in as_json.talk

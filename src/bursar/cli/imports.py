@@ -141,9 +141,14 @@ def import_jsonl(
 
 
 def _refuse_others(files: list[Path], *, is_json: bool) -> None:
-    """Refuse a file whose name says that it is of the other kind: readers go by the name."""
+    """Refuse what cannot be read twice, and a file whose name says that it is of the other kind.
+
+    Readers go by the name; an import looks at a file before it reads it.
+    """
     endings = {".jsonl", ".ndjson", ".json"}
     for path in files:
+        if not path.is_file():
+            raise Failure(f"{path} is no regular file; write what it gives to one first", ExitCode.USAGE)
         if (path.suffix.lower() in endings) != is_json:
             other = "csv" if is_json else "jsonl"
             said = (
