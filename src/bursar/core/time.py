@@ -54,7 +54,7 @@ def micros_from_datetime(moment: datetime, *, field: str = "timestamp") -> int:
     if moment.tzinfo is None:
         raise InvalidInput(f"{field} needs a time zone: end it with Z or an offset", field=field)
     since = moment - _EPOCH
-    micros = since.days * MICROS_PER_DAY + since.seconds * MICROS_PER_SECOND + since.microseconds
+    micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     if not MICROS_MIN <= micros <= MICROS_MAX:
         raise InvalidInput(f"{field} must lie in the years 1 to 9999", field=field)
     return micros

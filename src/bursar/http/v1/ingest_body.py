@@ -101,18 +101,29 @@ class IngestDecoder:
         subjects, runs, api_key = self._subjects_of(principal), self._runs, principal.api_key
         earliest, latest = now - CLOCK_BEHIND_MICROS, now + CLOCK_AHEAD_MICROS
         events: list[UsageEvent] = []
+        agent = provider = model = project = feature = user = subject = None
+        run: str | None = None
         for item in items:
-            names = (
-                item.agent_name, item.provider, item.model, item.project, item.feature, item.user, api_key,
-            )  # fmt: skip
-            key, run = item.idempotency_key, item.run_id
-            if run and run not in runs:
-                self._see_run(run)
+            # Neighbours mostly share everything: comparing costs less than looking up.
+            if not (
+                item.agent_name == agent and item.model == model and item.user == user
+                and item.feature == feature and item.project == project and item.provider == provider
+                and subject is not None
+            ):  # fmt: skip
+                agent, provider, model = item.agent_name, item.provider, item.model
+                project, feature, user = item.project, item.feature, item.user
+                names = (agent, provider, model, project, feature, user, api_key)
+                subject = subjects.get(names) or _subject(names, principal, subjects)
+            if item.run_id != run:
+                run = item.run_id
+                if run and run not in runs:
+                    self._see_run(run)
+            key = item.idempotency_key
             at = micros_from_datetime(item.timestamp)
             event = UsageEvent(
                 key=key_from_text(key) if key else new_id(),
                 occurred_at=at,
-                subject=subjects.get(names) or _subject(names, principal, subjects),
+                subject=subject,
                 source=_INGEST,
                 input_tokens=item.input_tokens,
                 output_tokens=item.output_tokens,

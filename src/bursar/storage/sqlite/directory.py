@@ -21,6 +21,7 @@ Canonicalise = Callable[[str, str], tuple[str, str]]
 OTHER = 1
 OTHER_NAME = "(other)"
 SUBJECTS_CACHED_MAX = 50_000
+NAMES_CACHED_MAX = 50_000
 CARDS_CACHED_MAX = 10_000
 
 
@@ -70,6 +71,7 @@ class DirectoryCache:
 
     def __init__(self) -> None:
         self.subjects: dict[Subject, Refs] = {}
+        self.names: dict[tuple[str, ...], int] = {}
         self.cards: dict[bytes, int] = {}
 
 
@@ -136,8 +138,23 @@ class SqliteDirectory:
         return refs
 
     def _name(self, kind: str, name: str, overflow: dict[str, str]) -> int:
+        """Return the number of one name: most new subjects are new combinations of known names."""
         if not name:
             return 0
+        known = self._cache.names.get((kind, name))
+        if known is not None:
+            return known
+        number = self._look_up(kind, name, overflow)
+        if number != OTHER:
+            self._keep((kind, name), number)
+        return number
+
+    def _keep(self, key: tuple[str, ...], number: int) -> None:
+        if len(self._cache.names) >= NAMES_CACHED_MAX:
+            self._cache.names.clear()
+        self._cache.names[key] = number
+
+    def _look_up(self, kind: str, name: str, overflow: dict[str, str]) -> int:
         row = self._connection.execute(_FIND[kind], (self._org, name)).fetchone()
         if row is not None:
             return int(row[0])
@@ -162,8 +179,12 @@ class SqliteDirectory:
 
     def _model(self, subject: Subject, overflow: dict[str, str]) -> int:
         names = (subject.provider, subject.model)
+        known = self._cache.names.get(("model", *names))
+        if known is not None:
+            return known
         row = self._connection.execute(_FIND_MODEL, (self._org, *names)).fetchone()
         if row is not None:
+            self._keep(("model", *names), int(row[0]))
             return int(row[0])
         number = self._next("model", self._limits.others)
         if number is None:
@@ -174,6 +195,7 @@ class SqliteDirectory:
             self._connection.execute(_INSERT_MODEL, other)
         canonical = self._canonicalise(*names)
         self._connection.execute(_INSERT_MODEL, (self._org, number, *names, *canonical, self._now))
+        self._keep(("model", *names), number)
         return number
 
     def _card(self, card: RateCard) -> int:
