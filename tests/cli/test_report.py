@@ -66,6 +66,13 @@ def test_options_come_from_flag_then_environment_then_file(server: Server, tmp_p
     assert report(server, **file).startswith("Cost by agent")
     assert report(server, **file, BURSAR_REPORT_BY="day").startswith("Cost by day")
     assert report(server, "--by", "model", **file, BURSAR_REPORT_BY="day").startswith("Cost by model")
+    assert report(server, BURSAR_REPORT_CSV="1").startswith("model,cost_usd,")
+    (tmp_path / "bursar.toml").write_text('[report]\ncsv = true\n[import.csv]\nmap = ["occurred_at=t"]\n')
+    assert report(server, **file).startswith("model,cost_usd,")
+    told = bursar("import", "csv", tmp_path / "bursar.toml", "--map", "agent=a", "--set", "agent=b", **file)
+    assert told.talk == "Error: agent is both mapped and a constant\n"
+    told = bursar("import", "csv", tmp_path / "bursar.toml", BURSAR_IMPORT_CSV_SET="agent=b model=c", **file)
+    assert told.talk == "Error: map at least one count of tokens or a cost\n"
 
 
 def test_a_wrong_grouping_is_a_wrong_call(server: Server) -> None:

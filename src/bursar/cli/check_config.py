@@ -3,16 +3,17 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, NamedTuple
 
 import typer
 
 from bursar.cli.configuration import config_path, read_config
 from bursar.cli.failures import ExitCode, Failure
+from bursar.cli.option_names import PREFIX, children, options, variables
 from bursar.cli.options import AsJson, DataDir, OrgName
 from bursar.cli.output import say, write_json
 
-PREFIX = "BURSAR_"
+_PREFIX = f"{PREFIX}_"
 _OTHER_VARIABLES = {"BURSAR_CONFIG", "BURSAR_KEY", "BURSAR_READ_KEY"}
 """Variables that are no settings: the file's place, and two that our documentation lets people set."""
 
@@ -34,12 +35,6 @@ class Fault(NamedTuple):
     name: str
     origin: str
     message: str
-
-
-class Parameter(Protocol):
-    """One option of a command, as the command-line library knows it."""
-
-    name: str | None
 
 
 def check_config(
@@ -131,9 +126,9 @@ def _shown(name: str, value: str) -> str:
 def _variables() -> dict[str, str]:
     """Return our variables by the setting's name. An empty one counts as not set."""
     return {
-        name.removeprefix(PREFIX).lower(): value
+        name.removeprefix(_PREFIX).lower(): value
         for name, value in os.environ.items()
-        if name.startswith(PREFIX) and value
+        if name.startswith(_PREFIX) and value
     }
 
 
@@ -142,44 +137,27 @@ def _unknown_tables(in_file: Mapping[str, object], root: object) -> Iterator[Fau
     for name, table in in_file.items():
         if not isinstance(table, dict):
             continue
-        command = _children(root).get(name)
+        command = children(root).get(name)
         if command is None:
             yield Fault(name, "file", "there is no such command")
             continue
         yield from (
             Fault(f"{name}.{fault.name}", "file", fault.message) for fault in _unknown_tables(table, command)
         )
-        options = _options(command)
+        known = options(command)
         for key, value in table.items():
-            if not isinstance(value, dict) and key.replace("-", "_") not in options:
+            if not isinstance(value, dict) and key.replace("-", "_") not in known:
                 yield Fault(f"{name}.{key}", "file", "the command has no such option")
 
 
 def _unknown_variables(root: object) -> Iterator[Fault]:
     from bursar.settings import Settings  # noqa: PLC0415 - see `main`
 
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= _OTHER_VARIABLES | set(_option_variables(root, PREFIX))
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= _OTHER_VARIABLES | set(variables(root))
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(_PREFIX) and name not in known:
             yield Fault(name, "environment", "there is no such setting or option")
-
-
-def _option_variables(command: object, prefix: str) -> Iterator[str]:
-    """Yield the variable of each option: `BURSAR_REPORT_BY` for `--by` of `report`."""
-    yield from (f"{prefix}{option.upper()}" for option in _options(command))
-    for name, child in _children(command).items():
-        yield from _option_variables(child, f"{prefix}{name.upper().replace('-', '_')}_")
-
-
-def _children(command: object) -> dict[str, object]:
-    children: dict[str, object] = getattr(command, "commands", {})
-    return children
-
-
-def _options(command: object) -> set[str]:
-    parameters: list[Parameter] = getattr(command, "params", [])
-    return {parameter.name for parameter in parameters if parameter.name}
 
 
 def _show(settings: list[Setting], faults: list[Fault], path: Path) -> None:

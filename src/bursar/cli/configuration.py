@@ -7,7 +7,6 @@ and holds defaults of that command's options.
 
 import os
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,24 +42,9 @@ def read_config() -> dict[str, object]:
         raise Failure(f"{path} cannot be read: {error}", ExitCode.USAGE) from None
 
 
-def command_defaults() -> dict[str, object]:
-    """Return the file's tables: defaults of commands' options, by command and option.
-
-    An option is named as its flag is, with or without dashes: `data-dir` or `data_dir`.
-    """
-    return {
-        name: _with_underscores(value) for name, value in read_config().items() if isinstance(value, dict)
-    }
-
-
-def _with_underscores(table: Mapping[str, object]) -> dict[str, object]:
-    # A nested table is a command of a group, `[keys.create]`; its own name keeps its dashes.
-    return {
-        name if isinstance(value, dict) else name.replace("-", "_"): _with_underscores(value)
-        if isinstance(value, dict)
-        else value
-        for name, value in table.items()
-    }
+def command_tables() -> dict[str, object]:
+    """Return the file's tables: defaults of commands' options, by command and option."""
+    return {name: value for name, value in read_config().items() if isinstance(value, dict)}
 
 
 def load_settings(**flags: object) -> "Settings":

@@ -2,7 +2,7 @@
 
 Every option comes from its flag, else from the environment (`BURSAR_REPORT_BY` for `--by`
 of `report`), else from the command's table in the configuration file (`[report]`), else
-from its default. A command's module imports only what declares its options; the work is
+from its default (`option_names`). A command's module imports only what declares its options; the work is
 imported when it is called, so that `--help` stays quick.
 """
 
@@ -10,6 +10,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 import bursar
 from bursar.cli import (
@@ -27,7 +28,8 @@ from bursar.cli import (
     serve,
     status,
 )
-from bursar.cli.configuration import command_defaults
+from bursar.cli.configuration import command_tables
+from bursar.cli.option_names import defaults, name_variables
 from bursar.cli.output import say
 from bursar.core.errors import AppError
 
@@ -82,17 +84,19 @@ def program(
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        app(auto_envvar_prefix="BURSAR", default_map=_defaults())
+        command = get_command(app)
+        name_variables(command)
+        command(default_map=defaults(_tables(), command))
     except failures.Failure as failure:
         _end(failure)
     except AppError as error:
         _end(failures.Failure.from_error(error))
 
 
-def _defaults() -> dict[str, object]:
-    """Return the file's defaults; commands that tell what is wrong with it begin without them."""
+def _tables() -> dict[str, object]:
+    """Return the file's tables; commands that tell what is wrong with it begin without them."""
     try:
-        return command_defaults()
+        return command_tables()
     except failures.Failure:
         if _TELLS_FAULTS.isdisjoint(sys.argv[1:]):
             raise
