@@ -149,13 +149,13 @@ def _statement(chosen: Plan, dims: list[Dim], tests: Conditions, *, wide: bool) 
     `wide` sums the upper and the lower 32 bits apart, which takes twice as long and cannot
     overflow.
     """
-    parts = [
-        _part("event", "occurred_at", "cut", _sums(_EVENT, wide=wide), dims, tests),
-        _part("entry", "occurred_at", "cut", _sums(_CORRECTION, wide=wide), dims, tests),
-    ]
+    parts: list[str] = []
     if chosen.rollup is not None:
         table = _ROLLUP_TABLES[chosen.rollup]
         parts.append(_part(table, "hour", "whole", _sums(_ROLLUP, wide=wide), dims, tests))
+    if chosen.cut or not parts:
+        parts.append(_part("event", "occurred_at", "cut", _sums(_EVENT, wide=wide), dims, tests))
+        parts.append(_part("entry", "occurred_at", "cut", _sums(_CORRECTION, wide=wide), dims, tests))
     keys = "".join(f", {_key(dim, n)} AS key{n}" for n, dim in enumerate(dims))
     names = "".join(f", key{n}" for n in range(len(dims)))
     union = " UNION ALL ".join(parts)
