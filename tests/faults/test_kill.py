@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -59,8 +60,29 @@ def test_nothing_acknowledged_is_lost_and_nothing_counts_twice(tmp_path: Path) -
     )
 
 
+def test_an_orderly_end_in_the_middle_of_it_loses_nothing_either(tmp_path: Path) -> None:
+    book = Book(SEED)
+    with running_server(tmp_path / "data") as server:
+        key = str(server.ingest_key)
+        statuses = _send_until_it_ends(server, book, key, end=lambda: _end(server), after_s=0.2)
+        assert statuses <= {202, 429}
+        assert not server.is_running
+        book.check(tmp_path / "data")
+    assert verify_file(tmp_path / "data").violations == ()
+
+
+def _end(server: Server) -> None:
+    assert server.stop() == 0
+
+
 def _send_and_kill(server: Server, book: Book, key: str, *, after_s: float) -> None:
-    """Send from several connections at once until the server dies in the middle of it."""
+    assert _send_until_it_ends(server, book, key, end=server.kill9, after_s=after_s) <= {202}
+
+
+def _send_until_it_ends(
+    server: Server, book: Book, key: str, *, end: Callable[[], None], after_s: float
+) -> set[int]:
+    """Send from several connections at once while the server ends; return the statuses of its answers."""
     statuses: list[int] = []
 
     def send() -> None:
@@ -79,10 +101,10 @@ def _send_and_kill(server: Server, book: Book, key: str, *, after_s: float) -> N
     while not statuses and time.monotonic() < deadline:
         time.sleep(0.001)
     time.sleep(after_s)
-    server.kill9()
+    end()
     for sender in senders:
         sender.join(20)
-    assert set(statuses) <= {202}
+    return set(statuses)
 
 
 def _kill_while_it_starts(data_dir: Path, *, after_s: float) -> None:
