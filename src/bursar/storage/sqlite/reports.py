@@ -27,9 +27,12 @@ _ROLLUP_TABLES = {
     RollUp.USER: "rollup_user",
 }
 _COLUMNS = {dim: dim.value for dim in Dim} | {Dim.PROVIDER: "model"}
-_PIECES = """span.value ->> 0 AS piece{keys}, {sums}
-    FROM json_each(:{pieces}) AS span CROSS JOIN {table} AS r
-        ON r.org = :org AND r.{time} >= span.value ->> 1 AND r.{time} < span.value ->> 2{tests}
+# Materialised, or SQLite would read the JSON anew for every row that it joins.
+_SPANS = """{pieces} (piece, starts_at, ends_at) AS MATERIALIZED (
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(:{pieces}))"""
+_PIECES = """span.piece AS piece{keys}, {sums}
+    FROM {pieces} AS span CROSS JOIN {table} AS r
+        ON r.org = :org AND r.{time} >= span.starts_at AND r.{time} < span.ends_at{tests}
     GROUP BY piece{names}"""
 _TOKENS = """(r.input_tokens + r.output_tokens + r.reasoning_tokens + r.cache_read_tokens
     + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.media_tokens)"""
@@ -161,7 +164,8 @@ def _statement(chosen: Plan, dims: list[Dim], tests: Conditions, *, wide: bool) 
     union = " UNION ALL ".join(parts)
     some = "(SUM(requests) << 32) + SUM(requests_low)" if wide else "SUM(requests)"
     cost = "cost_nusd * 4294967296.0 + cost_nusd_low" if wide else "cost_nusd"
-    return f"""SELECT piece{keys}, {_totals(wide=wide)} FROM ({union}) GROUP BY piece{names}
+    spans = ", ".join(_SPANS.format(pieces=pieces) for pieces in ("whole", "cut"))
+    return f"""WITH {spans} SELECT piece{keys}, {_totals(wide=wide)} FROM ({union}) GROUP BY piece{names}
         HAVING {some} > 0
         ORDER BY piece, {cost} DESC, requests DESC{names} LIMIT :most OFFSET :skipped"""
 
