@@ -1,7 +1,9 @@
 """Both roads of POST /v1/ingest say the same of every value, or refuse it both."""
 
 import json
+import random
 
+import msgspec
 import pytest
 
 from bursar.core.errors import InvalidInput
@@ -73,3 +75,22 @@ def test_some_values_are_taken_and_some_are_not() -> None:
     taken = [value for value in VALUES if verdict(body("cost", value, is_careful=True)) != "refused"]
     assert {"-0.0", "1e-7", "0e0"} <= set(taken)
     assert not {"-1", "1e400", "NaN", "9.3e9"} & set(taken)
+
+
+def test_an_item_means_the_same_alone_and_among_others() -> None:
+    """Neighbours share work in the decoder; they must not share values."""
+    chance = random.Random(17)  # noqa: S311 - repeatable
+    names: dict[str, list[object]] = {
+        "agent_name": ["a", "b"], "provider": ["p", "q"], "model": ["m", "n"], "project": ["x", None, ""],
+        "feature": ["f", None], "user": ["u", None, "v"], "run_id": ["r", None, "s", ""],
+        "status": ["error", None], "parent_run_id": ["r", None], "prompt": ["hi", None], "cache_read_tokens": [0, 5], "cost": [0, 1.5],
+    }  # fmt: skip
+    items = [
+        event(idempotency_key=f"k{number}", **{name: chance.choice(values) for name, values in names.items()})
+        for number in range(400)
+    ]
+    together = DECODER.decode(json.dumps({"events": items}).encode(), ANYBODY, NOW).events
+    for item, found in zip(items, together, strict=True):
+        for extra in ({}, {"zz": 1}):
+            (alone,) = DECODER.decode(json.dumps({"events": [item | extra]}).encode(), ANYBODY, NOW).events
+            assert found == msgspec.structs.replace(alone, attributes=found.attributes)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bursar.wiring import verify_file
+from support.book import Book, totals_of
 from support.desk import event
 from support.server import running_server
 
@@ -39,12 +41,35 @@ def test_no_answer_says_recorded_before_a_sync(tmp_path: Path) -> None:
     assert _answers_without_a_sync(trace.read_text(errors="replace").splitlines()) == (3 * REQUESTS + 1, 0)
 
 
-def _attached(pid: int, trace: Path) -> "subprocess.Popen[bytes]":
+@needs_strace
+def test_while_the_disk_fails_to_sync_nothing_is_acknowledged_and_nothing_is_lost(tmp_path: Path) -> None:
+    book = Book(11)
+    data_dir = tmp_path / "data"
+    with running_server(data_dir) as server:
+        key = str(server.ingest_key)
+        assert book.send(server.client, book.make(80), key) == 202
+        tracer = _attached(server.pid, tmp_path / "trace", "-e", "inject=fsync,fdatasync:error=EIO")
+        for size in (1, 80, 1, 5):
+            assert book.send(server.client, book.make(size), key) == 429
+        assert server.get("/v1/events", limit=1).status_code == 200
+        tracer.terminate()
+        tracer.wait(10)
+        assert book.send(server.client, book.make(1), key) == 202
+        assert book.send(server.client, book.make(80), key) == 202
+        server.kill9()
+    with running_server(data_dir) as server:
+        assert book.check(data_dir) == len(book.acknowledged) == 161
+        book.resend_all(server.client, key)
+    assert totals_of(data_dir) == book.totals()
+    assert verify_file(data_dir).violations == ()
+
+
+def _attached(pid: int, trace: Path, *options: str) -> "subprocess.Popen[bytes]":
     """Start to write the server's system calls down, and wait until it is so."""
     said = trace.with_suffix(".log")
     with said.open("wb") as log:
         tracer = subprocess.Popen(
-            ["strace", "-f", "-q", "-s", "32", "-e", CALLS, "-o", str(trace), "-p", str(pid)],
+            ["strace", "-f", "-q", "-s", "32", "-e", CALLS, *options, "-o", str(trace), "-p", str(pid)],
             stdout=subprocess.DEVNULL,
             stderr=log,
         )
