@@ -83,7 +83,8 @@ def test_an_item_means_the_same_alone_and_among_others() -> None:
     names: dict[str, list[object]] = {
         "agent_name": ["a", "b"], "provider": ["p", "q"], "model": ["m", "n"], "project": ["x", None, ""],
         "feature": ["f", None], "user": ["u", None, "v"], "run_id": ["r", None, "s", ""],
-        "status": ["error", None], "parent_run_id": ["r", None], "prompt": ["hi", None], "cache_read_tokens": [0, 5], "cost": [0, 1.5],
+        "status": ["error", None], "parent_run_id": ["r", None], "prompt": ["hi", None],
+        "cache_read_tokens": [0, 5], "cost": [0, 1.5],
     }  # fmt: skip
     items = [
         event(idempotency_key=f"k{number}", **{name: chance.choice(values) for name, values in names.items()})
