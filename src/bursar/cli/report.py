@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import typer
 
-from bursar.cli.figures import bar, count_text, money_decimals, money_text, share_text
+from bursar.cli.figures import BAR_CELLS, bar, count_text, money_decimals, money_text, share_text
 from bursar.cli.options import AsJson, DataDir, OrgName
 from bursar.cli.output import say, write
 
@@ -150,7 +150,7 @@ def _show(costs: Costs) -> None:
     if not costs.data:
         say(f"No calls from {said}. Another range: --from and --to, as days such as 2026-03-01.")
         return
-    from bursar.cli.tables import Column, console, write_table  # noqa: PLC0415 - see `main`
+    from bursar.cli.tables import Column, console, room_for_bars, write_table  # noqa: PLC0415 - see `main`
 
     groups = _groups(costs)
     shown = [column for column in _COLUMNS if column.is_needed(meta.total)]
@@ -163,28 +163,40 @@ def _show(costs: Costs) -> None:
         *(Column(column.heading, is_number=True) for column in shown),
         Column("cost", is_number=True, style="bold"),
         Column("share", is_number=True),
-        Column("", style="cyan", is_cut=True),
     ]
     rows = [
         [
             *group.names,
             *(count_text(column.value(group.sums)) for column in shown),
-            money_text(group.sums.total_cost, decimals),
+            _cost_text(group.sums, decimals),
             share_text(group.sums.total_cost, whole),
-            bar(group.sums.total_cost, largest),
         ]
         for group in groups
     ]
+    cells = room_for_bars(columns, rows, BAR_CELLS)
+    if cells:
+        columns.append(Column("", style="cyan", is_cut=True))
+        rows = [
+            [*row, bar(group.sums.total_cost, largest, cells)]
+            for row, group in zip(rows, groups, strict=True)
+        ]
     totals = ["total", *[""] * (len(meta.group_by) - 1)]
     totals += [count_text(column.value(meta.total)) for column in shown]
     write(f"Cost by {', '.join(meta.group_by)}: {said}")
-    write_table(columns, rows, totals=[*totals, money_text(whole, decimals), "", ""])
+    write_table(columns, rows, totals=[*totals, _cost_text(meta.total, decimals), *[""] * (1 + bool(cells))])
     if meta.has_more:
         write(f"More rows follow; the total counts them all. --limit shows more than {len(rows)}.")
     if meta.total.unpriced_requests:
         console().print(_unpriced(meta.total), style="bold red", highlight=False, markup=False)
         write("What to do: `bursar models unpriced` lists the models, `bursar prices set` gives one a price,")
         write("and `bursar models reprice --unpriced` applies it to what is recorded already.")
+
+
+def _cost_text(sums: Sums, decimals: int) -> str:
+    """Return the cost; what has no price at all says so, a sum that lacks some calls has a `+`."""
+    if sums.unpriced_requests and not sums.total_cost:
+        return "unpriced"
+    return money_text(sums.total_cost, decimals) + ("+" if sums.unpriced_requests else "")
 
 
 def _unpriced(total: Sums) -> str:
