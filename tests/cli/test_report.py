@@ -40,10 +40,19 @@ def test_a_table_ranks_sums_and_says_what_has_no_price(server: Server) -> None:
     full = "█" * 16
     assert found[0] == ["gpt-4o", "1", "3,000,000", "0", "0", "$7.5000", "99.8%", full]
     assert found[1] == ["gpt-4o-mini", "1", "100,000", "0", "0", "$0.0150", "0.2%", "▏"]
-    assert found[2] == ["own-model", "1", "777", "0", "1", "$0.0000", "0.0%"]
-    assert found[3] == ["total", "3", "3,100,777", "0", "1", "$7.5150"]
+    assert found[2] == ["own-model", "1", "777", "0", "1", "unpriced", "0.0%"]
+    assert found[3] == ["total", "3", "3,100,777", "0", "1", "$7.5150+"]
     assert any(line.startswith("UNPRICED: 1 requests with 777 tokens") for line in lines)
     assert any("bursar models unpriced" in line for line in lines)
+
+
+def test_a_narrow_terminal_cuts_names_and_bars_but_no_figure(server: Server) -> None:
+    wide = report(server, "--by", "model")
+    narrow = report(server, "--by", "model", FORCE_COLOR="1", COLUMNS="40")
+    assert "█" in wide
+    assert "█" not in narrow
+    assert all(figure in narrow for figure in ("3,100,777", "$7.5150+", "99.8%"))
+    assert "…" not in narrow
 
 
 def test_days_begin_in_the_zone_that_is_asked_for(server: Server) -> None:
