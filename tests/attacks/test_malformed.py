@@ -46,6 +46,7 @@ def test_broken_bodies_are_refused_at_every_door(desk: Desk, door: Door) -> None
 def test_a_hostile_value_in_any_field_is_refused_or_taken(desk: Desk, door: Door) -> None:
     hits = survive(desk, door, around(door.item, door.wrap), cpu_s_max=CPU_S_MAX_LARGE)
     assert {hit.status // 100 for hit in hits.values()} == {2, 4} or door is IMPORT
+    assert desk.violations() == ()
 
 
 @pytest.mark.parametrize("door", LEDGER_DOORS, ids=lambda door: door.path)
@@ -69,11 +70,6 @@ def test_an_error_names_index_field_and_what_to_do(desk: Desk) -> None:
     assert answer["detail"] == [
         {"loc": ["body", "events", 1, "provider"], "msg": "provider is required", "type": "value_error"}
     ]
-
-
-def test_afterwards_every_sum_agrees(desk: Desk) -> None:
-    assert desk.recorded() > 0
-    assert desk.violations() == ()
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.path)

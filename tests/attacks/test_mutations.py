@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import resource
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -21,6 +22,10 @@ IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
 SEED = 20_261_124
 MUTATIONS = 100_000 if IS_LONG else 10_000
 QUESTIONS = 20_000 if IS_LONG else 2_000
+CPU_S_MAX = 0.05
+"""Processor time of one answer; asked twice where the machine was busy."""
+
+MEMORY_KIB_MAX = 100 * 1024
 SHARES = {"/v1/ingest": 0.5, "/v1/track": 0.15, "/v1/events": 0.15}
 
 VALUES = (
@@ -36,11 +41,17 @@ def test_no_spoiled_body_breaks_a_door(desk: Desk, door: Door) -> None:
     count = int(MUTATIONS * SHARES.get(door.path, 0.05))
     bodies = [door.valid, (door.wrap % json.dumps({**door.item, "unknown": [1, {"k": "v"}]})).encode()]
     statuses: set[int] = set()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number, body in enumerate(mutated(bodies, SEED, count)):
         hit = throw(desk, door, body)
+        if hit.cpu_s > CPU_S_MAX:
+            hit = throw(desk, door, body)
+        assert hit.cpu_s <= CPU_S_MAX, f"seed {SEED}, body {number}: {body!r} took {hit.cpu_s} s"
         assert hit.status < 500, f"seed {SEED}, body {number}: {body!r} gave {hit.body!r}"
         assert isinstance(json.loads(hit.body), dict)
         statuses.add(hit.status)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY_KIB_MAX
+    assert desk.violations() == ()
     assert statuses & {200, 201, 202}
     assert 422 in statuses
 
@@ -75,11 +86,6 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def test_afterwards_every_sum_agrees(desk: Desk) -> None:
-    assert desk.recorded() > MUTATIONS // 100
-    assert desk.violations() == ()
 
 
 def test_every_hot_door_is_attacked() -> None:
