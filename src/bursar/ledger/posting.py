@@ -102,6 +102,10 @@ def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Va
     run_texts: dict[bytes, tuple[str, str]] = {}
     rows: list[Row] = []
     unpriced: list[tuple[int, int, bytes]] = []
+    group: list[tuple[int, ...]] = []
+    last: tuple[object, ...] = ()
+    run_text = ""
+    run: bytes | None = None
     for event, (refs, price, card) in zip(events, valued, strict=True):
         agent, model, project, feature, user, api_key, overflow = refs
         at = event.occurred_at
@@ -111,11 +115,11 @@ def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Va
         )  # fmt: skip
         media, searches, duration = event.media_tokens, event.web_searches, event.duration_ms
         cost = price[2]
-        run = None
-        if event.run:
-            run = _run_key(event.run)
-            if event.parent_run or run not in run_texts:
-                run_texts[run] = (event.run, event.parent_run)
+        if event.run is not run_text:
+            run_text = event.run
+            run = _run_key(run_text) if run_text else None
+        if run is not None and (event.parent_run or run not in run_texts):
+            run_texts[run] = (run_text, event.parent_run)
         rows.append((
             org, at, event.key, batch, agent, model, project, feature, user, api_key,
             run, key_from_text(event.session) if event.session else None, event.hold,
@@ -125,10 +129,12 @@ def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Va
             _attributes_text(event.attributes, overflow) if event.attributes or overflow else None,
         ))  # fmt: skip
         billing = 0 if event.billing is _METERED else 1
-        key = (at - at % HOUR_MICROS, agent, model, project, feature, user, billing, run)
-        group = groups.get(key)
-        if group is None:
-            group = groups[key] = []
+        here = (at - at % HOUR_MICROS, refs, billing, run)
+        if here != last:
+            # A new group, or an old one again; neighbours mostly share theirs.
+            last = here
+            key = (here[0], agent, model, project, feature, user, billing, run)
+            group = groups.setdefault(key, [])
         tokens = 0
         if cost is None:
             tokens = event.tokens_total

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from bursar.core.money import NUSD_MAX
-from bursar.core.usage import Price, RateCard, ServiceTier, UsageEvent
+from bursar.core.usage import Price, RateCard, ServiceTier, Subject, UsageEvent
 from bursar.pricing.aliases import canonical, names_of, resolve
 from bursar.pricing.basis import CostBasis, cost_nusd
 from bursar.pricing.cards import CompiledCard, Rates, context_of
@@ -46,7 +46,7 @@ class PriceBook:
     """All prices of one organisation: the public list and what the organisation changed.
 
     Immutable once built; a change of overrides makes a new book. Safe to share between
-    threads: the cache is a dictionary whose entries are only added or all dropped.
+    threads: the caches are dictionaries whose entries are only added or all dropped, and one tuple.
     """
 
     def __init__(self, overrides: Sequence[PriceOverride] = (), *, basis: CostBasis = CostBasis.AUTO) -> None:
@@ -60,6 +60,8 @@ class PriceBook:
             self._standard,
             *({} for _ in range(len(ServiceTier) - 1)),
         )
+        # Neighbours mostly share their subject. One tuple, so that threads never mix two.
+        self._last: tuple[Subject | None, ServiceTier, Course | None] = (None, _STANDARD, None)
 
     def price(self, event: UsageEvent) -> Price:
         """Return what `event` costs, by its own time; never raises for an unknown model.
@@ -69,10 +71,11 @@ class PriceBook:
         """
         subject = event.subject
         tier = event.service_tier
-        courses = self._standard if tier is _STANDARD else self._by_tier[tier]
-        course = courses.get(subject[1:3])
-        if course is None:
-            course = self._learn(subject.provider, subject.model, tier)
+        last_subject, last_tier, course = self._last
+        if course is None or last_subject is not subject or last_tier is not tier:
+            known = self._by_tier[tier].get(subject[1:3])
+            course = known or self._learn(subject.provider, subject.model, tier)
+            self._last = (subject, tier, course)
         compiled = course.only
         if compiled is None:
             compiled = course.at(event.occurred_at)

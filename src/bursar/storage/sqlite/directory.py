@@ -97,11 +97,16 @@ class SqliteDirectory:
 
     async def resolve(self, events: Sequence[UsageEvent]) -> Sequence[Refs]:
         """Return the row numbers of each event's names, making what is new."""
-        known = self._cache.subjects
-        found = [known.get(event.subject) for event in events]
-        if None not in found:
-            return found  # type: ignore[return-value] # the test above proves it
-        return [refs or self._refs(event.subject) for refs, event in zip(found, events, strict=True)]
+        found: list[Refs] = []
+        last: Subject | None = None
+        refs: Refs | None = None
+        for event in events:
+            # Neighbours mostly share the very same subject.
+            if event.subject is not last or refs is None:
+                last = event.subject
+                refs = self._refs(last)
+            found.append(refs)
+        return found
 
     async def cards(self, prices: Sequence[Price]) -> Sequence[int]:
         """Return the row number of each price's rate card, 0 for none."""
