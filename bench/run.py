@@ -31,7 +31,7 @@ class Scale(NamedTuple):
 
 
 QUICK = Scale(repeats=2, events=1_000_000)
-FULL = Scale(repeats=5, events=10_000_000)
+FULL = Scale(repeats=3, events=10_000_000)
 Part = Callable[[Path, Results, Scale], None]
 
 
