@@ -1,5 +1,6 @@
 """What the server says of itself: liveness, readiness, component status, metrics."""
 
+import hmac
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request
@@ -38,7 +39,8 @@ def system_router(probe: StatusProbe, registry: CollectorRegistry, metrics_token
         """Give Prometheus metrics: open on loopback, else with the scrape token."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         is_local = request.client is not None and request.client.host in _LOOPBACK
-        if not is_local and not (metrics_token and token == metrics_token):
+        is_scraper = bool(metrics_token) and hmac.compare_digest(token.encode(), metrics_token.encode())
+        if not (is_local or is_scraper):
             raise Unauthenticated("Unauthorized: /metrics needs the scrape token from elsewhere")
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
