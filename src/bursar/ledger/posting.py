@@ -21,7 +21,9 @@ from bursar.core.ids import Org, key_from_text
 from bursar.core.usage import Billing, Price, UsageEvent
 from bursar.ledger import histogram
 from bursar.ledger.rows import (
+    ENTRY_COLUMNS,
     HOUR_MICROS,
+    PLAIN_COLUMNS,
     EntryRow,
     Refs,
     flags_of,
@@ -40,8 +42,8 @@ GroupKey = tuple[int, int, int, int, int, int, int, bytes | None]
 """hour, agent, model, project, feature, user, billing, run"""
 
 Row = tuple[object, ...]
-"""The organisation and then an `EntryRow`'s values, as a plain tuple: the database driver takes
-plain tuples twice as fast as named ones, and a batch has a thousand."""
+"""The organisation and then an `EntryRow`'s values (or those of `PLAIN_COLUMNS`), as a plain
+tuple: the database driver takes plain tuples twice as fast as named ones."""
 
 Valued = tuple[Refs, Price, int]
 """An event's interned names, its price, and the row number of its rate card (0 for none)."""
@@ -82,11 +84,13 @@ class RollUps(NamedTuple):
 
 
 class Posting(NamedTuple):
-    """Everything that one batch writes for its fresh events, in the order they came.
+    """Everything that one batch writes for its fresh events.
 
-    `unpriced` are (model, occurred_at, key) of the rows without a cost.
+    `plain_rows` are those of events without any of the `SELDOM_COLUMNS`, `rows` the others.
+    `unpriced` are (model, occurred_at, key) of the events without a cost.
     """
 
+    plain_rows: list[Row]
     rows: list[Row]
     rollups: RollUps
     unpriced: list[tuple[int, int, bytes]]
@@ -100,6 +104,7 @@ def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Va
     """
     groups: dict[GroupKey, list[tuple[int, ...]]] = {}
     run_texts: dict[bytes, tuple[str, str]] = {}
+    plain_rows: list[Row] = []
     rows: list[Row] = []
     unpriced: list[tuple[int, int, bytes]] = []
     group: list[tuple[int, ...]] = []
@@ -120,14 +125,18 @@ def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Va
             run = _run_key(run_text) if run_text else None
         if run is not None and (event.parent_run or run not in run_texts):
             run_texts[run] = (run_text, event.parent_run)
-        rows.append((
-            org, at, event.key, batch, agent, model, project, feature, user, api_key,
-            run, key_from_text(event.session) if event.session else None, event.hold,
-            fresh, output, reasoning, cached, write_5m, write_1h,
-            media_text(event) if media or searches else None, duration,
-            flags_of(event, cost), event.reported_nusd, card, price[1],
-            _attributes_text(event.attributes, overflow) if event.attributes or overflow else None,
-        ))  # fmt: skip
+        head = (
+            org, at, event.key, batch, agent, model, project, feature, user, api_key, run,
+        )  # fmt: skip
+        tail = (flags_of(event, cost), event.reported_nusd, card, price[1])
+        if media or searches or event.session or event.attributes or overflow or event.hold:
+            rows.append((
+                *head, key_from_text(event.session) if event.session else None, event.hold,
+                fresh, output, reasoning, cached, write_5m, write_1h, media_text(event), duration, *tail,
+                _attributes_text(event.attributes, overflow) if event.attributes or overflow else None,
+            ))  # fmt: skip
+        else:
+            plain_rows.append((*head, fresh, output, reasoning, cached, write_5m, write_1h, duration, *tail))
         billing = 0 if event.billing is _METERED else 1
         here = (at - at % HOUR_MICROS, refs, billing, run)
         if here != last:
@@ -143,7 +152,7 @@ def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Va
             1, 1 if event.is_error else 0, 1 if cost is None else 0, tokens, cost or 0,
             fresh, output, reasoning, cached, write_5m, write_1h, media, searches, duration, at,
         ))  # fmt: skip
-    return Posting(rows, _roll_up(groups, run_texts), unpriced)
+    return Posting(plain_rows, rows, _roll_up(groups, run_texts), unpriced)
 
 
 def _attributes_text(attributes: Mapping[str, object] | None, overflow: dict[str, str] | None) -> str:
@@ -153,7 +162,11 @@ def _attributes_text(attributes: Mapping[str, object] | None, overflow: dict[str
 
 def revised_row(org: Org, batch: int, event: UsageEvent, valued: Valued) -> EntryRow:
     """Return the row of one event by its columns' names, for a correction."""
-    return EntryRow._make(post(org, batch, [event], [valued]).rows[0][1:])
+    posting = post(org, batch, [event], [valued])
+    columns = ENTRY_COLUMNS if posting.rows else PLAIN_COLUMNS
+    row = (posting.rows or posting.plain_rows)[0]
+    values = {**dict.fromkeys(ENTRY_COLUMNS), **dict(zip(columns, row[1:], strict=True))}
+    return EntryRow._make(values.values())
 
 
 def media_text(event: UsageEvent) -> str | None:

@@ -131,6 +131,10 @@ class Measures(NamedTuple):
 
 MEASURES = Measures._fields
 ENTRY_COLUMNS = EntryRow._fields
+SELDOM_COLUMNS = frozenset({"session", "hold", "media", "attributes"})
+"""Columns that most events leave empty; a row without them is bound with four values less."""
+
+PLAIN_COLUMNS = tuple(name for name in ENTRY_COLUMNS if name not in SELDOM_COLUMNS)
 
 
 _SOURCE_FLAGS = [number << _SOURCE_SHIFT for number in range(max(Source) + 1)]

@@ -21,11 +21,14 @@ from bursar.storage.sqlite.columns import (
     MEASURE_ADDS,
     MEASURE_LIST,
     MEASURE_PARAMETERS,
+    PLAIN_COLUMN_LIST,
+    PLAIN_PARAMETERS,
 )
 from bursar.storage.sqlite.directory import OTHER
 
 _CLAIM = "INSERT OR IGNORE INTO event_key (org, key, occurred_at, revision) VALUES (?, ?, ?, ?)"
 _INSERT_EVENT = f"INSERT INTO event (org, {ENTRY_COLUMN_LIST}) VALUES (?, {ENTRY_PARAMETERS})"
+_INSERT_PLAIN_EVENT = f"INSERT INTO event (org, {PLAIN_COLUMN_LIST}) VALUES (?, {PLAIN_PARAMETERS})"
 _INSERT_ENTRY = f"""INSERT INTO entry (org, seq, sign, revision, reason, corrects, {ENTRY_COLUMN_LIST})
     VALUES (?, ?, ?, ?, ?, ?, {ENTRY_PARAMETERS})"""
 _HAS_EVENT = """SELECT 1 FROM event_key k JOIN event e USING (org, occurred_at, key)
@@ -128,6 +131,7 @@ class SqliteLedger:
     async def append(self, posting: Posting, prompts: Sequence[UsageEvent]) -> None:
         """Write the event rows, what they add to roll-ups, and prompts sent on purpose."""
         org = self._org
+        self._connection.executemany(_INSERT_PLAIN_EVENT, posting.plain_rows)
         self._connection.executemany(_INSERT_EVENT, posting.rows)
         if posting.unpriced:
             unpriced = [(org, *where) for where in posting.unpriced]
