@@ -134,6 +134,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         stops = [t for t in self.thresholds if t.action in {Action.PAUSE, Action.KILL}]
         return min(stops, key=lambda t: (t.at_ppm, t.action is not Action.KILL), default=None)
 
+    def limit_of_grants(self, limit: int) -> int | None:
+        """Return up to where a window of that `limit` grants; None where it never refuses."""
+        ppm = self.refuses_at_ppm
+        return limit * ppm // PPM if ppm else None
+
     @property
     def is_money(self) -> bool:
         """It counts cost."""
