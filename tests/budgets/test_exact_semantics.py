@@ -240,6 +240,14 @@ def test_a_budget_made_while_a_hold_is_open_does_not_count_it() -> None:
     assert engine.hold(cost(50)).legs[0].window.budget == ID
 
 
+def test_a_budget_made_in_the_very_instant_of_a_hold_does_not_count_it_either() -> None:
+    engine = Engine()
+    hold = engine.hold(cost(80))
+    engine.create(budget(50, created_at=hold.created_at))
+    engine.settle(hold, cost(80))
+    assert engine.book.windows == {}
+
+
 def test_a_hold_over_midnight_settles_in_yesterday_which_then_closes() -> None:
     engine = daily()
     hold = engine.hold(cost(80))

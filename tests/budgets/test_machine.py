@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -89,9 +90,16 @@ class Machine(RuleBasedStateMachine):
         self.posts: list[tuple[bytes, Call, Amounts, Amounts]] = []
         self.clients: list[LeaseClient] = []
         self.hard_ever: set[bytes] = set()
-        self.create_budget("", "", Metric.COST, Period.DAILY, 40, Mode.HARD, (), OnExpiry.RELEASE)
+        self.is_clean = True
 
     # --- budgets
+
+    @initialize(
+        period=st.sampled_from([Period.DAILY, *Period]), limit=limits, on_expiry=st.sampled_from(OnExpiry)
+    )
+    def begin_with_one(self, period: Period, limit: int, on_expiry: OnExpiry) -> None:
+        self.create_budget("", "", Metric.COST, period, limit, Mode.HARD, (), on_expiry)
+        self.engine.advance(40 * HOUR)
 
     @precondition(lambda self: len(self.engine.budgets) < 6)
     @rule(
@@ -140,6 +148,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.engine.budgets)
     @rule(data=st.data(), limit=limits)
     def change_limit(self, data: st.DataObject, limit: int) -> None:
+        self.is_clean = False
         self.engine.change_limit(data.draw(st.sampled_from(list(self.engine.budgets))), limit)
 
     @precondition(lambda self: self.engine.budgets)
@@ -253,6 +262,7 @@ class Machine(RuleBasedStateMachine):
         held = hold.amounts
         used = cost((held.cost_nusd or 0) * share // 2, tokens=held.tokens_total * share // 2)
         before, settled = hold.state, hold.settled
+        self.is_clean &= share <= 2 and before is HoldState.OPEN
         done = self.engine.settle(hold, used)
         if settled is not None:
             assert done.outcome is (Outcome.REPEATED if used == settled else Outcome.CONFLICT)
@@ -277,14 +287,21 @@ class Machine(RuleBasedStateMachine):
     def unsettled(self, *states: HoldState) -> list[Hold]:
         return [hold for hold in self.holds if hold.settled is None and hold.state in states]
 
-    def book_spend(self, call: Call, used: Amounts, at: int, own: Counter[bytes]) -> None:
-        """The model's own book: every budget that counts the call gets it, once a leg."""
+    def book_spend(self, call: Call, used: Amounts, at: int, own: Counter[bytes] | None) -> None:
+        """The model's own book: every budget that counts the call gets it, once a leg.
+
+        `own` are the legs of the hold by budget, None for spend that came without one. A
+        budget that would have had a leg was made after a hold of the same instant.
+        """
         columns = {b.id: b.metric.column for b in self.engine.budgets.values()}
-        for budget_id, legs in own.items():
+        for budget_id, legs in (own or {}).items():
             if budget_id in columns:
                 self.spent[budget_id] += legs * (used[columns[budget_id]] or 0)
         for budget in self.engine.budgets.values():
-            if budget.id not in own and is_within(budget, call) and budget.created_at <= at:
+            is_older = budget.created_at < at or (
+                budget.created_at == at and (own is None or not budget.is_binding)
+            )
+            if budget.id not in (own or ()) and is_within(budget, call) and is_older:
                 self.spent[budget.id] += used[budget.metric.column] or 0
 
     @precondition(lambda self: self.holds)
@@ -310,8 +327,9 @@ class Machine(RuleBasedStateMachine):
     @rule(call=calls, used=amounts, hours_ago=st.sampled_from([0, 0, 0, 1, 30, -1]))
     def spend_without_a_hold(self, call: Call, used: Amounts, hours_ago: int) -> None:
         spend = self.engine.post(used, call, at=self.engine.wall - hours_ago * HOUR)
+        self.is_clean = False
         at = min(spend.occurred_at, self.engine.now().at)
-        self.book_spend(call, used, at, Counter())
+        self.book_spend(call, used, at, None)
         self.posts.append((spend.key, call, used, used))
 
     @precondition(lambda self: self.posts)
@@ -319,8 +337,14 @@ class Machine(RuleBasedStateMachine):
     def correct(self, data: st.DataObject, new: Amounts) -> None:
         place = data.draw(st.integers(0, len(self.posts) - 1))
         key, call, first, old = self.posts[place]
-        posted = {k.budget for p in self.engine.postings if p.source == key for k, _ in p.parts}
+        own = {k for p in self.engine.postings if p.source == key for k, _ in p.parts}
+        posted = {k.budget for k in own}
+        before = {k: (self.engine.book.windows[k].settled, self.engine.book.windows[k].unheld) for k in own}
         self.engine.correct(key, old, new)
+        self.is_clean = False
+        for k, (settled, unheld) in before.items():  # I7: what a correction adds, nobody held
+            window = self.engine.book.windows[k]
+            assert window.unheld - unheld == max(0, window.settled - settled)
         for budget in self.engine.budgets.values():
             if budget.id in posted:
                 column = budget.metric.column
@@ -433,6 +457,7 @@ class Machine(RuleBasedStateMachine):
         acknowledged = client.acknowledged
         assert hold.lease is not None
         fresh = client.journal[hold.lease.sequence :]
+        self.is_clean &= not fresh or hold.state in {HoldState.OPEN, HoldState.SUSPENSE}
         demand = None if is_final else Demand(cost(1, tokens=1), cost(1, tokens=1))
         answer = client.heartbeat(demand, is_final=is_final, gives=gives)
         assert answer.acknowledged == len(client.journal)
@@ -484,6 +509,7 @@ class Machine(RuleBasedStateMachine):
             if key.budget in self.hard_ever:
                 listed = window.overrun + window.unheld + window.lowered
                 assert window.settled + window.held <= window.limit + listed
+                assert not (listed and self.is_clean)
 
     @invariant()
     def a_hold_ends_once(self) -> None:  # I10

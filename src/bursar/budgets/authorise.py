@@ -26,8 +26,8 @@ Place = tuple[Terms, Window]
 def authorise(book: Book, request: Request, matched: Matched, now: Now) -> Granted | Refused | Stopped:
     """Set the worst case aside in every binding window, or in none.
 
-    The same key gives the same hold, also when the budget is full by now or the agent
-    stopped; a refusal is not remembered and is decided anew. After a grant,
+    The same key gives the same hold in whatever state it is, also when the budget is full
+    by now or the agent stopped; a refusal is not remembered and is decided anew. After a grant,
     settled + held fits the limit of each hard window.
 
     Args:

@@ -17,11 +17,12 @@ from typing import NamedTuple
 from bursar.budgets.amounts import AMOUNT_MAX, COST, Amounts
 from bursar.budgets.authorise import Place
 from bursar.budgets.book import Book, Effect, Notice, Occasion, Posting
+from bursar.budgets.budget import Terms
 from bursar.budgets.clock import Now
-from bursar.budgets.hold import Hold, HoldState, Leg
+from bursar.budgets.hold import Hold, HoldKind, HoldState, Leg
 from bursar.budgets.matching import Call, Matched
 from bursar.budgets.window import Window, WindowKey, WindowState, reaches
-from bursar.core.errors import AmountOverflow
+from bursar.core.errors import AmountOverflow, InvalidInput
 
 
 class Spend(NamedTuple):
@@ -74,7 +75,10 @@ def settle(book: Book, hold: Hold, spend: Spend, matched: Matched, now: Now) -> 
 
     Raises:
         AmountOverflow: A window's sum would leave 64 bits; nothing was changed.
+        InvalidInput: The hold is a lease.
     """
+    if hold.kind is HoldKind.LEASE:
+        raise InvalidInput("a lease is reported to, not settled", field="id")
     if hold.settled is not None:
         return _settled_before(book, hold, spend)
     watched = watched_places(book, hold, matched)
@@ -211,14 +215,24 @@ def _settled_before(book: Book, hold: Hold, spend: Spend) -> Settled:
 
 
 def watched_places(book: Book, hold: Hold, matched: Matched) -> list[Place]:
-    """Return the matching budgets in which the hold has no leg, with their window of its time."""
+    """Return the matching budgets in which a hold has no leg, with their window of its time.
+
+    Without those that were made after it. A binding budget of the very same instant
+    was made after it, too, or the hold would have a leg there.
+    """
     own = {leg.window.budget for leg in hold.legs}
+    at = hold.created_at
     return [
-        (terms, book.window_at(terms, hold.call.run, hold.created_at))
+        (terms, book.window_at(terms, hold.call.run, at))
         for part in matched
         for terms in part
-        if terms.id not in own and terms.budget.created_at <= hold.created_at
+        if terms.id not in own and _is_older(terms, at)
     ]
+
+
+def _is_older(terms: Terms, at: int) -> bool:
+    created_at = terms.budget.created_at
+    return created_at < at or (created_at == at and not terms.budget.is_binding)
 
 
 def post_watched(book: Book, watched: list[Place], actual: Amounts, at: int) -> list[Part]:

@@ -1,0 +1,103 @@
+"""Which budgets a call meets, and how many it may meet at most."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from memory_engine import numbered
+
+from bursar.budgets.budget import Budget, Mode, Scope
+from bursar.budgets.matching import (
+    BINDING_MAX,
+    MATCHING_MAX,
+    BudgetIndex,
+    Call,
+    TooManyBudgets,
+    check_room_for,
+    fits,
+)
+from bursar.core.periods import Period
+
+names = st.sampled_from(["", "x", "y"])
+tags = st.sets(st.sampled_from([("t", "1"), ("u", "1")])).map(lambda found: tuple(sorted(found)))
+scopes = st.builds(
+    Scope, project=names, agent=names, user=names, api_key=st.integers(0, 2), run=names, tags=tags,
+    model=st.sampled_from(["", "gpt-*", "GPT-4?", "opus"]), provider=st.sampled_from(["", "open*"]),
+)  # fmt: skip
+calls = st.builds(
+    Call, project=names, agent=names, user=names, api_key=st.integers(0, 2), run=names, tags=tags,
+    model=st.sampled_from(["gpt-4o", "gpt-5", "Opus"]), provider=st.sampled_from(["openai", "anthropic"]),
+)  # fmt: skip
+
+
+def budgets_of(found: list[Scope], **fields: object) -> list[Budget]:
+    return [
+        Budget(**{"id": numbered(n), "limit": 1, "created_at": 1, "scope": scope, **fields})  # type: ignore[arg-type]
+        for n, scope in enumerate(found, start=1)
+    ]
+
+
+@given(st.lists(scopes, max_size=20), st.lists(calls, max_size=6), st.sampled_from(Period))
+def test_the_index_finds_what_looking_at_each_budget_finds(
+    found: list[Scope], made: list[Call], period: Period
+) -> None:
+    budgets = budgets_of(found, period=period)
+    index = BudgetIndex(budgets)
+    for call in made * 2:
+        matched = index.matching(call)
+        expected = [b.id for b in budgets if fits(b.scope, call) and (call.run or b.period is not Period.RUN)]
+        assert [terms.id for terms in matched.binding] == expected
+        assert matched.watching == ()
+
+
+@pytest.mark.parametrize(
+    ("scope", "is_met"),
+    [
+        (Scope(), True),
+        (Scope(agent="bot", project="p"), True),
+        (Scope(agent="bot", project="q"), False),
+        (Scope(model="GPT-*", provider="open?i"), True),
+        (Scope(model="gpt"), False),
+        (Scope(tags=(("team", "ads"),)), True),
+        (Scope(tags=(("team", "ads"), ("env", "prod"))), False),
+        (Scope(run="r2"), False),
+        (Scope(api_key=7), True),
+        (Scope(user="ann"), False),
+    ],
+)
+def test_a_call_meets_the_scopes_all_of_whose_names_it_has(scope: Scope, is_met: bool) -> None:
+    call = Call("bot", "p", "", 7, "openai", "gpt-5", "r1", (("team", "ads"),))
+    assert fits(scope, call) is is_met
+
+
+def test_budgets_that_only_alert_watch_and_the_others_bind() -> None:
+    watching = Budget(id=b"w", limit=1, created_at=1, mode=Mode.SOFT)
+    matched = BudgetIndex([watching, Budget(id=b"b", limit=1, created_at=1)]).matching(Call("a"))
+    assert [[terms.id for terms in part] for part in matched] == [[b"b"], [b"w"]]
+
+
+def test_one_call_may_meet_sixteen_budgets_that_refuse_and_sixty_four_in_all() -> None:
+    hard = budgets_of([Scope(agent="a")] * BINDING_MAX)
+    soft = budgets_of([Scope(model="gpt-*")] * (MATCHING_MAX - BINDING_MAX), mode=Mode.SOFT)
+    new = Budget(id=b"new", limit=1, created_at=1)
+    check_room_for(new, hard[1:])
+    with pytest.raises(TooManyBudgets):
+        check_room_for(new, hard)
+    soft = [Budget(id=b"s" + b.id, limit=1, created_at=1, scope=b.scope, mode=Mode.SOFT) for b in soft]
+    check_room_for(Budget(id=b"new", limit=1, created_at=1, mode=Mode.SOFT), [*hard, *soft[1:]])
+    with pytest.raises(TooManyBudgets):
+        check_room_for(Budget(id=b"new", limit=1, created_at=1, mode=Mode.SOFT), [*hard, *soft])
+
+
+def test_budgets_of_different_agents_do_not_add_up() -> None:
+    scopes_of_many = [Scope(agent=f"a{n}", user=f"u{n % 7}") for n in range(1_000)]
+    check_room_for(Budget(id=b"new", limit=1, created_at=1), budgets_of(scopes_of_many))
+
+
+def test_matching_stays_quick_with_a_thousand_budgets() -> None:
+    index = BudgetIndex(budgets_of([Scope(agent=f"a{n}") for n in range(1_000)]))
+    started = time.perf_counter()
+    for n in range(2_000):
+        assert len(index.matching(Call(f"a{n % 1_000}", run=str(n))).binding) == 1
+    assert time.perf_counter() - started < 1
