@@ -310,6 +310,17 @@ def test_while_a_step_forward_is_suspect_a_hold_must_fit_the_old_and_the_new_win
     assert len(engine.hold(cost(70)).legs) == 1
 
 
+def test_holds_made_in_doubt_lapse_by_the_time_before_the_step() -> None:
+    engine = daily()
+    engine.now()
+    engine.wall += 24 * HOUR
+    hold = engine.hold(cost(30))
+    engine.advance(DEADLINE_MICROS + GRACE_MICROS)
+    engine.run_jobs()
+    assert hold.state is HoldState.EXPIRED
+    assert {window.held for window in engine.book.windows.values()} == {0}
+
+
 def test_a_doubt_ends_by_itself_once_real_time_has_caught_up() -> None:
     engine = daily()
     engine.now()

@@ -149,12 +149,25 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), limit=limits)
     def change_limit(self, data: st.DataObject, limit: int) -> None:
         self.is_clean = False
-        self.engine.change_limit(data.draw(st.sampled_from(list(self.engine.budgets))), limit)
+        budget_id = data.draw(st.sampled_from(list(self.engine.budgets)))
+        windows = [w for w in self.engine.book.windows.values() if w.key.budget == budget_id]
+        before = [(w.limit, w.limit + w.lowered) for w in windows]
+        self.engine.change_limit(budget_id, limit)
+        for window, (old, bound) in zip(windows, before, strict=True):
+            if window.limit > old:  # a raise gives back what lowering took, and no more
+                assert window.limit + window.lowered == max(bound, window.limit)
 
     @precondition(lambda self: self.engine.budgets)
-    @rule(data=st.data(), zone=st.sampled_from(["Asia/Tokyo", "America/Santiago", "UTC"]))
-    def move_zone(self, data: st.DataObject, zone: str) -> None:
+    @rule(
+        data=st.data(),
+        zone=st.sampled_from(["Asia/Tokyo", "America/Santiago", "UTC"]),
+        hours=st.sampled_from([0, 5, 25]),
+        call=calls,
+    )
+    def move_zone(self, data: st.DataObject, zone: str, hours: int, call: Call) -> None:
         self.engine.move_zone(data.draw(st.sampled_from(list(self.engine.budgets))), zone)
+        self.engine.advance(hours * HOUR)
+        self.ask(call, cost(1, tokens=1))
 
     # --- holds
 
@@ -263,7 +276,11 @@ class Machine(RuleBasedStateMachine):
         used = cost((held.cost_nusd or 0) * share // 2, tokens=held.tokens_total * share // 2)
         before, settled = hold.state, hold.settled
         self.is_clean &= share <= 2 and before is HoldState.OPEN
+        excesses = [] if settled is not None else self.excesses(hold, used)
         done = self.engine.settle(hold, used)
+        for key, overrun, unheld in excesses:  # I7, to the unit
+            window = self.engine.book.windows[key]
+            assert (window.overrun, window.unheld) == (overrun, unheld)
         if settled is not None:
             assert done.outcome is (Outcome.REPEATED if used == settled else Outcome.CONFLICT)
             assert hold.settled == settled
@@ -272,6 +289,20 @@ class Machine(RuleBasedStateMachine):
         assert done.outcome is expected.get(before, Outcome.LATE)
         own = Counter(leg.window.budget for leg in hold.legs)
         self.book_spend(hold.call, used, hold.created_at, own)
+
+    def excesses(self, hold: Hold, used: Amounts) -> list[tuple[WindowKey, int, int]]:
+        """What a settlement must leave in `overrun` and `unheld` of each of the hold's windows."""
+        found = []
+        for leg in hold.legs:
+            window = self.engine.book.windows[leg.window]
+            spent = used[leg.column] or 0
+            if hold.state is HoldState.VOIDED:
+                found.append((leg.window, window.overrun, window.unheld + spent))
+                continue
+            room = max(0, window.limit - window.settled - window.held)
+            covered = leg.amount if leg.is_open else min(leg.amount, room)
+            found.append((leg.window, window.overrun + max(0, spent - covered), window.unheld))
+        return found
 
     @precondition(lambda self: self.unsettled(HoldState.OPEN))
     @rule(data=st.data(), share=st.sampled_from([1, 2, 2, 3]))

@@ -133,6 +133,17 @@ def test_each_run_has_its_own_window_which_closes_after_a_day_of_quiet() -> None
     assert second.settled is None
 
 
+def test_closing_a_quiet_run_never_lets_its_window_reach_into_a_later_one() -> None:
+    engine = Engine(budget(Period.RUN))
+    call = Call("a", run="r")
+    engine.post(cost(1), call, at=START - HOUR)
+    engine.post(cost(1), call, at=START - 30 * HOUR)
+    engine.run_jobs()
+    earlier, later = engine.book.tracks[ID, "r"].windows
+    assert earlier.state is WindowState.CLOSED
+    assert earlier.ends_at == later.starts_at == START - HOUR
+
+
 def test_nothing_is_ever_reset_so_a_lost_job_or_a_restart_loses_no_count() -> None:
     engine = Engine(budget(Period.MONTHLY))
     engine.settle(engine.hold(cost(90)), cost(90))

@@ -55,7 +55,7 @@ def authorise(book: Book, request: Request, matched: Matched, now: Now) -> Grant
     if refused is not None:
         note_crossing(book, refused)
         return refused
-    return Granted(_grant(book, request, places, now.at))
+    return Granted(_grant(book, request, places, now))
 
 
 def places_of(book: Book, matched: Matched, run: str, now: Now) -> list[Place]:
@@ -170,7 +170,8 @@ def _smaller(places: list[Place], request: Request) -> Request | None:
     return _sized(request, least)
 
 
-def _grant(book: Book, request: Request, places: list[Place], at: int) -> Hold:
+def _grant(book: Book, request: Request, places: list[Place], now: Now) -> Hold:
+    at = now.at
     amounts = request.amounts
     legs = []
     for terms, window in places:
@@ -179,7 +180,7 @@ def _grant(book: Book, request: Request, places: list[Place], at: int) -> Hold:
         window.open_legs += 1
         book.count_in(window, at)
         legs.append(Leg(window.key, terms.column, amount, amount))
-    deadline_at = at + request.deadline
+    deadline_at = now.trusted + request.deadline
     hold = Hold(
         id=request.hold_id,
         key=request.key,

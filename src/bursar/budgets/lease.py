@@ -159,7 +159,7 @@ def acquire(book: Book, request: LeaseRequest, matched: Matched, now: Now) -> Gr
     sizes = _sizes(places, request.demand, request.ttl, {})
     if isinstance(sizes, Refused):
         return sizes
-    return Granted(_granted(book, request, places, sizes, now.at))
+    return Granted(_granted(book, request, places, sizes, now))
 
 
 def report(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> Reported:
@@ -214,14 +214,14 @@ def _answer(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) ->
     is_current = [leg.window for leg in hold.legs] == [window.key for _, window in places]
     if sent.demand is None or not is_current:
         return Reported(hold, acknowledged)
-    is_enough = _renew(book, hold, places, sent.demand, now.at)
+    is_enough = _renew(book, hold, places, sent.demand, now)
     return Reported(hold, acknowledged, is_renewed=True, is_recalled=not is_enough)
 
 
-def _renew(book: Book, hold: Hold, places: list[Place], demand: Demand, at: int) -> bool:
+def _renew(book: Book, hold: Hold, places: list[Place], demand: Demand, now: Now) -> bool:
     """Prolong a lease and fill it up; tell whether there was room for leases at all."""
     assert hold.lease is not None  # noqa: S101 - `report` has looked
-    hold.deadline_at = max(hold.deadline_at, at + hold.lease.ttl)
+    hold.deadline_at = max(hold.deadline_at, now.trusted + hold.lease.ttl)
     hold.expires_at = max(hold.expires_at, hold.deadline_at + hold.lease.wind_down)
     rests = {leg.column: leg.held for leg in hold.legs}
     sizes = _sizes(places, demand, hold.lease.ttl, rests)
@@ -231,7 +231,7 @@ def _renew(book: Book, hold: Hold, places: list[Place], demand: Demand, at: int)
     for leg, (_, window) in zip(hold.legs, places, strict=True):
         more = max(0, sizes[leg.column] - leg.held)
         window.held += more
-        book.count_in(window, at)
+        book.count_in(window, now.at)
         legs.append(leg._replace(amount=leg.amount + more, held=leg.held + more))
     hold.legs = tuple(legs)
     return True
@@ -257,13 +257,13 @@ def _sizes(places: list[Place], demand: Demand, ttl: int, rests: dict[int, int])
     return sizes
 
 
-def _granted(book: Book, request: LeaseRequest, places: list[Place], sizes: dict[int, int], at: int) -> Hold:
+def _granted(book: Book, request: LeaseRequest, places: list[Place], sizes: dict[int, int], now: Now) -> Hold:
     legs = []
     for terms, window in places:
         amount = sizes[terms.column]
         window.held += amount
         window.open_legs += 1
-        book.count_in(window, at)
+        book.count_in(window, now.at)
         legs.append(Leg(window.key, terms.column, amount, amount))
     wind_down = request.deadline + request.grace
     hold = Hold(
@@ -271,9 +271,9 @@ def _granted(book: Book, request: LeaseRequest, places: list[Place], sizes: dict
         key=request.key,
         digest=request.digest,
         call=request.call,
-        created_at=at,
-        deadline_at=at + request.ttl,
-        expires_at=at + request.ttl + wind_down,
+        created_at=now.at,
+        deadline_at=now.trusted + request.ttl,
+        expires_at=now.trusted + request.ttl + wind_down,
         amounts=Amounts(*(sizes.get(column, 0) for column in range(len(NOTHING)))),
         legs=tuple(legs),
         kind=HoldKind.LEASE,

@@ -52,7 +52,7 @@ def extend(book: Book, hold: Hold, deadline: int, now: Now, *, grace: int = GRAC
     if hold.state is not HoldState.OPEN:
         raise HoldResolved(hold)
     latest = hold.created_at + DEADLINE_MAX_MICROS
-    hold.deadline_at = max(hold.deadline_at, min(now.at + deadline, latest))
+    hold.deadline_at = max(hold.deadline_at, min(now.trusted + deadline, latest))
     hold.expires_at = max(hold.expires_at, hold.deadline_at + grace)
     book.write_hold(hold)
     return hold

@@ -83,7 +83,7 @@ def close_due(book: Book, windows: Iterable[Window], now: Now) -> int:
         terms: Terms | None = book.terms.get(window.key.budget)
         if terms is not None and is_due_to_close(terms.budget, window, now.trusted):
             if terms.is_per_run:
-                window.ends_at = now.trusted
+                window.ends_at = min(window.ends_at, now.trusted)
             book.close(window)
             count += 1
     return count

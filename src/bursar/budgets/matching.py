@@ -30,7 +30,10 @@ _WILD = re.compile(r"[*?\[]")
 
 
 class Call(NamedTuple):
-    """Who makes a call, of what: the names that scopes are compared with. Empty is "not given"."""
+    """Who makes a call, of what: the names that scopes are compared with.
+
+    Empty is "not given". `tags` are (name, value) pairs, each name once.
+    """
 
     agent: str = ""
     project: str = ""

@@ -197,10 +197,11 @@ def alert(book: Book, window: Window) -> None:
         book.tell(Notice(Occasion.INCIDENT, window.key, settled))
     if not terms.first_ppm or not reaches(settled, limit, terms.first_ppm):
         return
-    for place, threshold in enumerate(terms.budget.thresholds):
-        if not window.alerted >> place & 1 and reaches(settled, limit, threshold.at_ppm):
-            window.alerted |= 1 << place
-            book.tell(Notice(Occasion.THRESHOLD, window.key, settled, threshold.at_ppm))
+    for threshold in terms.budget.thresholds:
+        share = threshold.at_ppm
+        if share not in window.alerted and reaches(settled, limit, share):
+            window.alerted += (share,)
+            book.tell(Notice(Occasion.THRESHOLD, window.key, settled, share))
 
 
 def _settled_before(book: Book, hold: Hold, spend: Spend) -> Settled:

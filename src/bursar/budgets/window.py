@@ -58,7 +58,7 @@ class Window(msgspec.Struct, gc=False):
         late: Of `settled`, what came after the window was over.
         unpriced: Calls in it whose cost is not known.
         open_legs: Legs of holds not resolved yet, those of amount 0 included.
-        alerted: One bit per threshold already raised, by its place in the budget.
+        alerted: The thresholds already raised, as shares in ppm.
         has_incident: Its hard limit was crossed, and since then not raised.
         touched_at: The last time it was counted in.
     """
@@ -75,7 +75,7 @@ class Window(msgspec.Struct, gc=False):
     late: int = 0
     unpriced: int = 0
     open_legs: int = 0
-    alerted: int = 0
+    alerted: tuple[int, ...] = ()
     has_incident: bool = False
     touched_at: int = 0
 
