@@ -4,7 +4,7 @@ import pytest
 from memory_engine import CALL, HOUR, Engine, LeaseClient, cost, numbered
 
 from bursar.budgets import gate
-from bursar.budgets.budget import Budget, OnExpiry
+from bursar.budgets.budget import Action, Budget, Mode, OnExpiry, Threshold, terms_of
 from bursar.budgets.gate import GateKey, GateKind, GateState, Owner, Stop
 from bursar.budgets.hold import Granted, Hold, HoldState
 from bursar.budgets.lease import Demand, Entry, LeaseRequest, LeaseShared, Report, acquire, slice_of
@@ -46,7 +46,26 @@ def hold_of(client: LeaseClient) -> Hold:
 )
 def test_the_size_follows_the_rule(settled: int, demand: Demand, size: int | None) -> None:
     window = Window(WindowKey(ID, "", 0), 10, 1_000, settled=settled)
-    assert slice_of(window, 0, demand, 15_000_000) == size
+    terms = terms_of(Budget(id=ID, limit=1_000, created_at=1))
+    assert slice_of(terms, window, demand, 15_000_000) == size
+
+
+@pytest.mark.parametrize(
+    ("mode", "threshold", "used", "size"),
+    [
+        (Mode.HARD, Threshold(500_000, Action.REFUSE), 480, 10),
+        (Mode.HARD, Threshold(500_000, Action.REFUSE), 500, None),
+        (Mode.SOFT, Threshold(900_000, Action.PAUSE), 5_000, 30),
+        (Mode.HARD, Threshold(500_000, Action.CLAMP, 9), 499, 30),
+        (Mode.HARD, Threshold(500_000, Action.CLAMP, 9), 500, None),
+    ],
+)
+def test_a_lease_respects_what_happens_at_a_threshold(
+    mode: Mode, threshold: Threshold, used: int, size: int | None
+) -> None:
+    terms = terms_of(Budget(id=ID, limit=1_000, created_at=1, mode=mode, thresholds=(threshold,)))
+    window = Window(WindowKey(ID, "", 0), 10, 1_000, settled=used)
+    assert slice_of(terms, window, DEMAND, 15_000_000) == size
 
 
 def test_a_lease_is_held_before_it_is_spent_and_reports_settle_it() -> None:

@@ -229,6 +229,8 @@ class Machine(RuleBasedStateMachine):
             assert leg.held == hold.amounts[leg.column]
             if budget.is_hard and (leg.held or budget.metric is not Metric.COST):
                 assert window.settled + window.held <= window.limit  # I6
+            cap = budget.limit_of_grants(window.limit)
+            assert cap is None or not leg.held or window.settled + window.held <= cap
 
     @rule(call=calls, asked=amounts, is_committed=st.booleans())
     def crash_while_asking(self, call: Call, asked: Amounts, is_committed: bool) -> None:

@@ -137,11 +137,17 @@ def refusal_of(places: list[Place], amounts: Amounts) -> Refused | None:
                 return _refused(reason, window, asked)
         if not asked and terms.is_money:
             continue  # a free model is never blocked by a money budget
-        ppm = terms.refuses_at_ppm
-        limit = window.limit if ppm == PPM else share_of(window.limit, ppm) if ppm else AMOUNT_MAX
-        if window.settled + window.held + (asked or 0) > limit:
+        if window.settled + window.held + (asked or 0) > cap_of(terms, window):
             return _refused(Reason.NO_ROOM, window, asked)
     return None
+
+
+def cap_of(terms: Terms, window: Window) -> int:
+    """Return up to where a window grants; the largest amount where it never refuses."""
+    ppm = terms.refuses_at_ppm
+    if ppm == PPM:
+        return window.limit
+    return share_of(window.limit, ppm) if ppm else AMOUNT_MAX
 
 
 def _unpriced_reason(terms: Terms, window: Window, asked: int | None) -> Reason | None:

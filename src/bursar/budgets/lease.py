@@ -17,8 +17,9 @@ from typing import NamedTuple
 import msgspec
 
 from bursar.budgets.amounts import NOTHING, Amounts
-from bursar.budgets.authorise import Place, note_crossing, places_of, refusal_of, stop_of
+from bursar.budgets.authorise import Place, cap_of, note_crossing, places_of, refusal_of, stop_of
 from bursar.budgets.book import Book, Effect, Notice, Occasion
+from bursar.budgets.budget import Terms
 from bursar.budgets.clock import Now
 from bursar.budgets.hold import (
     DEADLINE_MICROS,
@@ -34,7 +35,7 @@ from bursar.budgets.lifecycle import release
 from bursar.budgets.matching import Call, Matched
 from bursar.budgets.refusal import Reason, Refused, Stopped
 from bursar.budgets.settlement import add, check_sums_of, post_watched, record, watched_places
-from bursar.budgets.window import Window
+from bursar.budgets.window import Window, reaches
 from bursar.core.errors import Conflict, IdempotencyConflict, InvalidInput
 from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_SECOND
 
@@ -117,18 +118,21 @@ class LeaseShared(Conflict):
     code = "lease_shared"
 
 
-def slice_of(window: Window, column: int, demand: Demand, ttl: int, *, own: int = 0) -> int | None:
+def slice_of(terms: Terms, window: Window, demand: Demand, ttl: int, *, own: int = 0) -> int | None:
     """Return how much of a window one client gets, None where only single holds are left.
 
     The lesser of twice what it spends in a `ttl` and half of its part of the room, at
     least one worst case and at most a tenth of the limit. `own` is what it holds already.
+    From the first clamp on each call has to ask, as a lease could not bound its output.
     """
-    worst = demand.worst[column] or 0
-    room = window.remaining + own
+    worst = demand.worst[terms.column] or 0
+    room = max(0, cap_of(terms, window) - window.used) + own
     most = window.limit // SHARE_MAX
     if room < demand.clients * worst or worst > most:
         return None
-    by_rate = 2 * (demand.rate[column] or 0) * ttl // MICROS_PER_SECOND
+    if terms.clamps and reaches(window.used, window.limit, terms.clamps[0][0]):
+        return None
+    by_rate = 2 * (demand.rate[terms.column] or 0) * ttl // MICROS_PER_SECOND
     return min(max(min(by_rate, room // (2 * demand.clients)), worst), most)
 
 
@@ -242,7 +246,7 @@ def _sizes(places: list[Place], demand: Demand, ttl: int, rests: dict[int, int])
     sizes: dict[int, int] = {}
     for terms, window in places:
         column = terms.column
-        size = slice_of(window, column, demand, ttl, own=rests.get(column, 0))
+        size = slice_of(terms, window, demand, ttl, own=rests.get(column, 0))
         if size is None:
             return Refused(
                 Reason.SINGLE_HOLDS_ONLY,
