@@ -24,7 +24,7 @@ BUDGETS = [
     Budget(id=numbered(904), limit=50, created_at=1, period=Period.SESSION_5H),
     Budget(id=numbered(905), limit=90, created_at=1, period=Period.MONTHLY, mode=Mode.SOFT),
 ]
-calls = st.builds(Call, agent=st.sampled_from("ab"), run=st.sampled_from(["", "r"]))
+calls = st.builds(lambda agent, run: Call(agent, run=run), st.sampled_from("ab"), st.sampled_from(["", "r"]))
 steps = st.lists(
     st.tuples(
         st.sampled_from(["ask", "settle", "void", "post"]), calls, st.integers(1, 20), st.integers(0, 3)

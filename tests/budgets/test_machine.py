@@ -41,10 +41,10 @@ STEPS_EACH = 50
 
 AGENTS = ("a", "b")
 calls = st.builds(
-    Call,
-    agent=st.sampled_from(AGENTS),
-    model=st.sampled_from(["gpt-x", "opus"]),
-    run=st.sampled_from(["", "r"]),
+    lambda agent, model, run: Call(agent, model=model, run=run),
+    st.sampled_from(AGENTS),
+    st.sampled_from(["gpt-x", "opus"]),
+    st.sampled_from(["", "r"]),
 )
 amounts = st.integers(0, 12).map(lambda n: cost(n, tokens=3 * n))
 small = st.integers(1, 4).map(lambda n: cost(n, tokens=3 * n))
@@ -507,10 +507,10 @@ class Machine(RuleBasedStateMachine):
         return not client.is_stopped and self.engine.monotonic < client.until
 
     @precondition(lambda self: any(len(c.journal) > c.acknowledged for c in self.clients))
-    @rule(data=st.data())
-    def report_what_was_spent(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_lost=st.booleans())
+    def report_what_was_spent(self, data: st.DataObject, is_lost: bool) -> None:
         behind = [client for client in self.clients if len(client.journal) > client.acknowledged]
-        self.report_one(data.draw(st.sampled_from(behind)), is_final=False, gives=0, is_lost=False)
+        self.report_one(data.draw(st.sampled_from(behind)), is_final=False, gives=0, is_lost=is_lost)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())

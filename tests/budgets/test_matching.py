@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_engine import numbered
 
-from bursar.budgets.budget import Budget, Mode, Scope
+from bursar.budgets.budget import Budget, Mode, Scope, ScopeKind
 from bursar.budgets.matching import (
     BINDING_MAX,
     MATCHING_MAX,
@@ -69,6 +69,19 @@ def test_the_index_finds_what_looking_at_each_budget_finds(
 def test_a_call_meets_the_scopes_all_of_whose_names_it_has(scope: Scope, is_met: bool) -> None:
     call = Call("bot", "p", "", 7, "openai", "gpt-5", "r1", (("team", "ads"),))
     assert fits(scope, call) is is_met
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind"),
+    [
+        (Scope(), ScopeKind.ORGANISATION),
+        (Scope(agent="a"), ScopeKind.AGENT),
+        (Scope(agent="a", model="gpt-*"), ScopeKind.OTHER),
+        (Scope(project="p"), ScopeKind.OTHER),
+    ],
+)
+def test_a_scope_is_an_organisations_an_agents_or_another(scope: Scope, kind: ScopeKind) -> None:
+    assert scope.kind is kind
 
 
 def test_budgets_that_only_alert_watch_and_the_others_bind() -> None:

@@ -100,7 +100,11 @@ def budget_stop(terms: Terms, window: Window) -> Stopped:
 
 
 def exceeded(book: Book, matched: Matched, call: Call, now: Now) -> list[Place]:
-    """Return the hard budgets that are spent up: what ingest answers for after recording."""
+    """Return the hard budgets that are spent up: what ingest answers for after recording.
+
+    To be asked before the batch is posted, so that the batch that crosses a limit still
+    passes. `Scope.kind` tells which of them are an organisation's or an agent's.
+    """
     places = places_of(book, matched, call.run, now)
     return [(terms, window) for terms, window in places if terms.is_hard and window.settled >= window.limit]
 

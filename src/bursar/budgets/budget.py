@@ -65,6 +65,14 @@ class Threshold(msgspec.Struct, frozen=True):
 DEFAULT_THRESHOLDS = (Threshold(800_000), Threshold(PPM))
 
 
+class ScopeKind(StrEnum):
+    """What a scope stands for where a surface words its refusals by it."""
+
+    ORGANISATION = "organisation"
+    AGENT = "agent"
+    OTHER = "other"
+
+
 class Scope(msgspec.Struct, frozen=True):
     """Whose calls a budget counts: those that fit every field given; empty means everybody's.
 
@@ -81,6 +89,13 @@ class Scope(msgspec.Struct, frozen=True):
     provider: str = ""
     run: str = ""
     tags: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def kind(self) -> ScopeKind:
+        """The whole organisation, one agent and nothing narrower, or anything else."""
+        if self == Scope():
+            return ScopeKind.ORGANISATION
+        return ScopeKind.AGENT if self == Scope(agent=self.agent) else ScopeKind.OTHER
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
