@@ -1,7 +1,10 @@
 """Which budgets a call meets, and how many it may meet at most."""
 
 import time
+from collections.abc import Sequence
+from itertools import combinations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from bursar.budgets.matching import (
     BudgetIndex,
     Call,
     TooManyBudgets,
+    _some_call_meets_more,
     check_room_for,
     fits,
 )
@@ -106,6 +110,49 @@ def test_one_call_may_meet_sixteen_budgets_that_refuse_and_sixty_four_in_all() -
 def test_budgets_of_different_agents_do_not_add_up() -> None:
     scopes_of_many = [Scope(agent=f"a{n}", user=f"u{n % 7}") for n in range(1_000)]
     check_room_for(Budget(id=b"new", limit=1, created_at=1), budgets_of(scopes_of_many))
+
+
+@given(st.lists(scopes, max_size=9), scopes, st.integers(1, 4))
+def test_no_call_meets_more_than_the_bound_that_creation_keeps(
+    found: list[Scope], new: Scope, most: int
+) -> None:
+    plain = [msgspec.structs.replace(scope, model="", provider="") for scope in (*found, new)]
+    exact = [scope for scope in plain if compatible(scope, plain[-1])]
+    largest = max(
+        sum(fits(scope, call_of(group)) for scope in exact)
+        for size in range(len(exact) + 1)
+        for group in combinations(exact, size)
+        if all(compatible(a, b) for a, b in combinations(group, 2))
+    )
+    assert _some_call_meets_more(budgets_of(exact), most) is (largest > most)
+
+
+def compatible(one: Scope, other: Scope) -> bool:
+    fields = ("project", "agent", "user", "api_key", "run")
+    return all(
+        not getattr(one, field) or not getattr(other, field) or getattr(one, field) == getattr(other, field)
+        for field in fields
+    ) and all(dict(other.tags).get(tag, text) == text for tag, text in one.tags)
+
+
+def call_of(group: Sequence[Scope]) -> Call:
+    """The call that fits every scope of a compatible group, and as little else as possible."""
+    named = {
+        field: next((getattr(scope, field) for scope in group if getattr(scope, field)), default)
+        for field, default in (("project", ""), ("agent", ""), ("user", ""), ("api_key", 0), ("run", ""))
+    }
+    return Call(**named, tags=tuple({tag: None for scope in group for tag in scope.tags}))
+
+
+def test_creation_is_quick_with_many_tags() -> None:
+    many = [Scope(tags=((f"t{n % 20}", str(n % 2)), (f"u{n % 17}", str(n % 3)))) for n in range(400)]
+    started = time.perf_counter()
+    with pytest.raises(TooManyBudgets):
+        check_room_for(Budget(id=b"new", limit=1, created_at=1), budgets_of(many))
+    few = [Scope(tags=((f"t{n % 20}", str(n // 20)),)) for n in range(60)]
+    soft = budgets_of(few * 2, mode=Mode.SOFT)
+    check_room_for(Budget(id=b"new", limit=1, created_at=1, mode=Mode.SOFT), soft)
+    assert time.perf_counter() - started < 2
 
 
 def test_matching_stays_quick_with_a_thousand_budgets() -> None:

@@ -12,7 +12,8 @@ most 64 may match. Both are refused at creation, so that no call can ever fail f
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,6 +27,7 @@ MATCHING_MAX = 64
 """Active budgets that may match one call."""
 _CALLS_KEPT = 4_096
 _PATTERNS_KEPT = 4_096
+_SPLITS_MAX = 2_000
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -138,23 +140,40 @@ def check_room_for(new: Budget, active: Sequence[Budget]) -> None:
 def _some_call_meets_more(budgets: Sequence[Budget], most: int) -> bool:
     """Tell whether one call can belong to more than `most` of the scopes at once.
 
-    Splits by one name after the other; a group that is small enough is not looked into.
+    Splits by one name after the other; a group that cannot exceed is not looked into. Where
+    that would take too long the answer is yes, which refuses one budget too many.
     """
     exact = [_exact_names(budget.scope) for budget in budgets]
-    return _splits_into_more(exact, sorted({name for names in exact for name in names}), most)
+    names = sorted({name for names in exact for name in names})
+    return _splits_into_more(exact, names, most, iter(range(_SPLITS_MAX)))
 
 
-def _splits_into_more(scopes: Sequence[dict[str, object]], names: Sequence[str], most: int) -> bool:
-    if len(scopes) <= most:
+def _splits_into_more(
+    scopes: Sequence[dict[str, object]], names: Sequence[str], most: int, splits: Iterator[int]
+) -> bool:
+    if _bound(scopes, names) <= most:
         return False
-    if not names:
+    if not names or next(splits, None) is None:
         return True
     name, *rest = names
     values = {scope[name] for scope in scopes if name in scope}
     return any(
-        _splits_into_more([s for s in scopes if s.get(name, value) == value], rest, most)
+        _splits_into_more([s for s in scopes if s.get(name, value) == value], rest, most, splits)
         for value in values or {None}
     )
+
+
+def _bound(scopes: Sequence[dict[str, object]], names: Sequence[str]) -> int:
+    """Return a number of scopes that one call can never exceed: each counted at its first name."""
+    groups: dict[str, Counter[object]] = {}
+    free = 0
+    for scope in scopes:
+        first = next((name for name in names if name in scope), None)
+        if first is None:
+            free += 1
+        else:
+            groups.setdefault(first, Counter())[scope[first]] += 1
+    return free + sum(max(group.values()) for group in groups.values())
 
 
 def _exact_names(scope: Scope) -> dict[str, object]:
