@@ -63,6 +63,10 @@ def test_every_count_has_a_bucket_that_bounds_it(tokens: int) -> None:
     assert (learned([tokens]).quantile() or 0) >= tokens
 
 
+def test_a_sketch_that_has_seen_nothing_says_nothing() -> None:
+    assert OutputSketch().quantile() is None
+
+
 def test_overruns_raise_the_margin_and_good_holds_lower_it() -> None:
     sketch = learned([100] * 50)
     before = sketch.quantile() or 0

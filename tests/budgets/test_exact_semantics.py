@@ -14,7 +14,7 @@ from bursar.budgets.matching import Call
 from bursar.budgets.refusal import AgentStopped, BudgetExceeded, Reason, Refused, Stopped, raise_refusal
 from bursar.budgets.settlement import Outcome
 from bursar.budgets.window import WindowState
-from bursar.core.errors import AmountOverflow, IdempotencyConflict
+from bursar.core.errors import AmountOverflow, IdempotencyConflict, InvalidAmount, InvalidInput
 from bursar.core.money import NUSD_MAX
 from bursar.core.periods import Period
 from bursar.core.time import micros_from_text
@@ -248,6 +248,24 @@ def test_a_budget_made_in_the_very_instant_of_a_hold_does_not_count_it_either() 
     assert engine.book.windows == {}
 
 
+def test_a_budget_that_became_hard_counts_older_holds_as_unheld() -> None:
+    engine = daily(mode=Mode.SOFT)
+    hold = engine.hold(cost(80))
+    assert hold.legs == ()
+    engine.replace(budget(mode=Mode.HARD))
+    engine.settle(hold, cost(130))
+    assert counts(engine) == (130, 0, 0, 130, 0)
+
+
+@pytest.mark.parametrize("limit", [0, -5])
+def test_a_limit_that_is_none_changes_nothing(limit: int) -> None:
+    engine = daily()
+    engine.hold(cost(10))
+    with pytest.raises(InvalidAmount):
+        engine.change_limit(ID, limit)
+    assert engine.window(ID).limit == 100
+
+
 def test_a_hold_over_midnight_settles_in_yesterday_which_then_closes() -> None:
     engine = daily()
     hold = engine.hold(cost(80))
@@ -437,6 +455,8 @@ def test_extending_moves_the_end_of_an_open_hold_and_of_no_other() -> None:
     assert hold.expires_at == engine.wall + 3 * HOUR + GRACE_MICROS
     engine.extend(hold, 100 * HOUR)
     assert hold.deadline_at == hold.created_at + 24 * HOUR
+    with pytest.raises(InvalidInput):
+        engine.extend(hold, 0)
     engine.settle(hold, cost(1))
     with pytest.raises(HoldResolved):
         engine.extend(hold, HOUR)

@@ -211,6 +211,28 @@ def test_an_actual_above_the_rest_is_overrun() -> None:
     assert (window.settled, window.held, window.overrun) == (140, 0, 40)
 
 
+def test_a_suspended_lease_ends_once_all_of_it_is_accounted_for() -> None:
+    engine = engine_of()
+    client = leased(engine)
+    while client.spend(cost(10), cost(10)):
+        pass
+    engine.advance(HOUR)
+    engine.run_jobs()
+    assert hold_of(client).state is HoldState.SUSPENSE
+    client.heartbeat()
+    assert (hold_of(client).state, engine.window(ID).open_legs) == (HoldState.SETTLED_LATE, 0)
+    assert (engine.window(ID).settled, engine.window(ID).overrun) == (100, 0)
+
+
+def test_a_full_budget_refuses_a_lease_and_opens_its_incident() -> None:
+    engine = engine_of()
+    engine.hold(cost(1_000))
+    answer = engine.acquire(DEMAND)
+    assert isinstance(answer, Refused)
+    assert answer.reason is Reason.NO_ROOM
+    assert len(engine.heard("budget.exceeded")) == 1
+
+
 def test_little_room_leaves_single_holds_only() -> None:
     engine = engine_of(1_000)
     engine.post(cost(985))

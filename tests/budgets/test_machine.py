@@ -36,7 +36,7 @@ from bursar.core.errors import Denied, IdempotencyConflict
 from bursar.core.periods import Period
 
 IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
-STEPS_MIN = 100_000 if IS_LONG else 10_000
+STEPS_MIN = 200_000 if IS_LONG else 20_000
 STEPS_EACH = 50
 
 AGENTS = ("a", "b")

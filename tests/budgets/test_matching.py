@@ -107,9 +107,11 @@ def test_one_call_may_meet_sixteen_budgets_that_refuse_and_sixty_four_in_all() -
         check_room_for(Budget(id=b"new", limit=1, created_at=1, mode=Mode.SOFT), [*hard, *soft])
 
 
-def test_budgets_of_different_agents_do_not_add_up() -> None:
+def test_budgets_of_different_agents_or_models_do_not_add_up() -> None:
     scopes_of_many = [Scope(agent=f"a{n}", user=f"u{n % 7}") for n in range(1_000)]
     check_room_for(Budget(id=b"new", limit=1, created_at=1), budgets_of(scopes_of_many))
+    models = [Scope(model=f"m-{n}") for n in range(100)]
+    check_room_for(Budget(id=b"new", limit=1, created_at=1), budgets_of(models))
 
 
 @given(st.lists(scopes, max_size=9), scopes, st.integers(1, 4))

@@ -25,7 +25,7 @@ from bursar.core.periods import Period
 from bursar.core.usage import Source, Subject, UsageEvent
 
 NO_MONEY = ("0", "-1", "NaN", "1e30", "x", None, True, 0.1, "0.0000000001")
-NO_COUNTS = ("1.5", "inf", 2**63, "-3", "9" * 70)
+NO_COUNTS = ("x", "1.5", "inf", 2**63, "-3", "9" * 70)
 NO_SHARES = (0, -1, 10.1, "x", None, True, float("nan"))
 
 
@@ -146,6 +146,11 @@ def test_a_request_out_of_bounds_is_refused(fields: dict[str, object]) -> None:
     base = {"hold_id": b"h", "key": b"k", "digest": b"d", "call": Call("a"), "amounts": Amounts(1)}
     with pytest.raises(InvalidInput):
         checked_request(Request(**{**base, **fields}))  # type: ignore[arg-type]
+
+
+def test_a_request_within_bounds_is_taken_as_it_is() -> None:
+    request = Request(hold_id=b"h", key=b"k", digest=b"d", call=Call("a"), amounts=Amounts(1))
+    assert checked_request(request) is request
 
 
 def test_an_events_amounts_count_each_token_once() -> None:

@@ -82,13 +82,3 @@ def checked(amounts: Amounts) -> Amounts:
         if amount is not None and not 0 <= amount <= AMOUNT_MAX:
             raise InvalidAmount(f"{field} must lie between 0 and {AMOUNT_MAX}", field=field)
     return amounts
-
-
-def minus(left: Amounts, right: Amounts) -> Amounts:
-    """Return the difference by metric, never below zero; an unknown cost counts as nothing."""
-    return Amounts(*(max(0, (a or 0) - (b or 0)) for a, b in zip(left, right, strict=True)))
-
-
-def plus(left: Amounts, right: Amounts) -> Amounts:
-    """Return the sum by metric; an unknown cost counts as nothing."""
-    return Amounts(*((a or 0) + (b or 0) for a, b in zip(left, right, strict=True)))
