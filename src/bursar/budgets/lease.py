@@ -1,0 +1,345 @@
+"""Leases: a slice of a budget moved into `held` before its client may spend it.
+
+    LeaseRequest + Book  →  acquire  →  Granted | Refused | Stopped
+    Report + Book        →  report   →  Reported (rest, renewal, recall, stop)
+
+A lease is a hold of kind `lease`, so that the promise of a hold covers it without a new
+argument. The client spends locally, by its own monotonic clock, and reports; each report
+moves amounts from `held` to `settled`. It stands for calls of exactly the names it was
+asked for. The server's end is later than the client's; what is unreported then lapses
+like a hold (`hold.expire`), on hard budgets into suspense.
+
+Amounts are in each budget's unit, times microseconds. Not here: the client.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from bursar.budgets.amounts import NOTHING, Amounts
+from bursar.budgets.authorise import Place, cap_of, note_crossing, places_of, refusal_of, stop_of
+from bursar.budgets.book import Book, Effect, Notice, Occasion
+from bursar.budgets.budget import Terms
+from bursar.budgets.clock import Now
+from bursar.budgets.hold import (
+    DEADLINE_MICROS,
+    GRACE_MICROS,
+    Granted,
+    Hold,
+    HoldKind,
+    HoldState,
+    LeaseState,
+    Leg,
+)
+from bursar.budgets.lifecycle import release
+from bursar.budgets.matching import Call, Matched
+from bursar.budgets.refusal import Reason, Refused, Stopped
+from bursar.budgets.settlement import add, check_sums_of, post_watched, record, watched_places
+from bursar.budgets.window import Window, reaches
+from bursar.core.errors import Conflict, IdempotencyConflict, InvalidInput
+from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_SECOND
+
+TTL_MICROS = 15 * MICROS_PER_SECOND
+TTL_MAX_MICROS = MICROS_PER_HOUR
+SHARE_MAX = 10
+"""A lease is at most a tenth of a limit."""
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What decides a lease's size, besides room.
+
+    Attributes:
+        worst: The worst case of one call.
+        rate: What the client spends a second, by metric.
+        clients: How many clients spend from the same budgets, this one included.
+    """
+
+    worst: Amounts
+    rate: Amounts = NOTHING
+    clients: int = 1
+
+
+class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asks for. `nonce` names the one process that may spend the lease."""
+
+    hold_id: bytes
+    key: bytes
+    digest: bytes
+    call: Call
+    nonce: bytes
+    demand: Demand
+    ttl: int = TTL_MICROS
+    deadline: int = DEADLINE_MICROS
+    grace: int = GRACE_MICROS
+
+
+class Entry(NamedTuple):
+    """One call of a client's journal: its place in it, its idempotency key, what it used."""
+
+    sequence: int
+    key: bytes
+    amounts: Amounts
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A heartbeat: journal entries in order, what the client can do without, what it still needs.
+
+    `demand` asks for a renewal; `is_final` says that it spends no more (a return).
+    """
+
+    nonce: bytes
+    entries: tuple[Entry, ...] = ()
+    give_back: Amounts = NOTHING
+    demand: Demand | None = None
+    is_final: bool = False
+
+
+class Reported(NamedTuple):
+    """The answer to a report.
+
+    Attributes:
+        hold: The lease; what its legs hold is what the client may still spend.
+        acknowledged: Entries up to here are in the ledger; the client sends the rest again.
+        is_renewed: It may be spent for another `ttl` from when the report was sent.
+        is_recalled: Give back what is not in use, with the next report.
+        stopped: Start no new call.
+    """
+
+    hold: Hold
+    acknowledged: int
+    is_renewed: bool = False
+    is_recalled: bool = False
+    stopped: Stopped | None = None
+
+
+class LeaseShared(Conflict):
+    """Two processes spend one lease (a fork, a copied state); nothing of the second is counted here."""
+
+    code = "lease_shared"
+
+
+def slice_of(terms: Terms, window: Window, demand: Demand, ttl: int, *, own: int = 0) -> int | None:
+    """Return how much of a window one client gets, None where only single holds are left.
+
+    The lesser of twice what it spends in a `ttl` and half of its part of the room, at
+    least one worst case and at most a tenth of the limit. `own` is what it holds already.
+    From the first clamp on each call has to ask, as a lease could not bound its output.
+    """
+    worst = demand.worst[terms.column] or 0
+    room = max(0, cap_of(terms, window) - window.used) + own
+    most = window.limit // SHARE_MAX
+    if room < demand.clients * worst or worst > most:
+        return None
+    if terms.clamps and reaches(window.used, window.limit, terms.clamps[0][0]):
+        return None
+    by_rate = 2 * (demand.rate[terms.column] or 0) * ttl // MICROS_PER_SECOND
+    return min(max(min(by_rate, room // (2 * demand.clients)), worst), most)
+
+
+def acquire(book: Book, request: LeaseRequest, matched: Matched, now: Now) -> Granted | Refused | Stopped:
+    """Move a slice of every binding budget to a client, or of none.
+
+    The same key gives the same lease. When little room is left the refusal's reason is
+    `single_holds_only`, so the last stretch of a budget is spent by plain holds.
+
+    Raises:
+        IdempotencyConflict: The key stands for another request.
+        InvalidInput: `ttl` is not above zero or above an hour, or there are no clients.
+    """
+    known = book.hold_ids.get(request.key)
+    if known is not None:
+        hold = book.holds[known]
+        if hold.digest != request.digest:
+            raise IdempotencyConflict("the idempotency key stands for another lease; nothing was changed")
+        return Granted(hold, is_repeat=True)
+    if not 0 < request.ttl <= TTL_MAX_MICROS or request.demand.clients < 1:
+        raise InvalidInput("ttl_s must be above zero and at most an hour", field="ttl_s")
+    places = places_of(book, matched, request.call.run, now)
+    refusal = stop_of(book, request.call, places) or refusal_of(places, request.demand.worst)
+    if refusal is not None:
+        if isinstance(refusal, Refused):
+            note_crossing(book, refusal)
+        return refusal
+    sizes = _sizes(places, request.demand, request.ttl, {})
+    if isinstance(sizes, Refused):
+        return sizes
+    return Granted(_granted(book, request, places, sizes, now))
+
+
+def report(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> Reported:
+    """Post a client's journal, then renew, recall, or end its lease.
+
+    Entries are taken in order: those acknowledged before are skipped, a gap ends the
+    reading, so lost, doubled and delayed reports do no harm. Money spent is posted
+    whatever has become of the lease: late after its expiry, unheld after its return.
+
+    Args:
+        book: With the lease's windows, the tracks of `matched` and the call's gates.
+        hold: The lease.
+        sent: The report.
+        matched: `BudgetIndex.matching(hold.call)`.
+        now: `DecisionClock.read`.
+
+    Raises:
+        LeaseShared: Another process than the lease's own reports.
+        AmountOverflow: A window's sum would leave 64 bits; entries before are posted.
+        ValueError: The hold is no lease (a programmer's error).
+    """
+    lease = hold.lease
+    if lease is None:
+        raise ValueError(hold.id)
+    if sent.nonce != lease.nonce:
+        book.tell(Notice(Occasion.LEASE_SHARED, None, source=hold.id))
+        raise LeaseShared("another process spends this lease; acquire one of your own")
+    book.write_hold(hold)
+    for entry in sent.entries:
+        if entry.sequence == lease.sequence + 1:
+            _post_entry(book, hold, entry, matched, now)
+            lease.sequence = entry.sequence
+    if hold.state is HoldState.OPEN:
+        _give_back(book, hold, sent.give_back)
+        if sent.is_final:
+            _end(book, hold, HoldState.SETTLED)
+            lease.returned = True
+    elif hold.state is HoldState.SUSPENSE and not any(leg.held for leg in hold.legs):
+        _end(book, hold, HoldState.SETTLED_LATE)
+    return _answer(book, hold, sent, matched, now)
+
+
+def _answer(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> Reported:
+    assert hold.lease is not None  # noqa: S101 - `report` has looked
+    acknowledged = hold.lease.sequence
+    places = places_of(book, matched, hold.call.run, now)
+    stopped = stop_of(book, hold.call, places)
+    if hold.state is not HoldState.OPEN or stopped is not None:
+        return Reported(hold, acknowledged, stopped=stopped)
+    if any(terms.is_hard and window.used > window.limit for terms, window in places):
+        return Reported(hold, acknowledged, is_recalled=True)
+    is_current = [leg.window for leg in hold.legs] == [window.key for _, window in places]
+    if sent.demand is None or not is_current:
+        return Reported(hold, acknowledged)
+    is_enough = _renew(book, hold, places, sent.demand, now)
+    return Reported(hold, acknowledged, is_renewed=True, is_recalled=not is_enough)
+
+
+def _renew(book: Book, hold: Hold, places: list[Place], demand: Demand, now: Now) -> bool:
+    """Prolong a lease and fill it up; tell whether there was room for leases at all."""
+    assert hold.lease is not None  # noqa: S101 - `report` has looked
+    hold.deadline_at = max(hold.deadline_at, now.trusted + hold.lease.ttl)
+    hold.expires_at = max(hold.expires_at, hold.deadline_at + hold.lease.wind_down)
+    rests = {leg.column: leg.held for leg in hold.legs}
+    sizes = _sizes(places, demand, hold.lease.ttl, rests)
+    if isinstance(sizes, Refused):
+        return False
+    legs = []
+    for leg, (_, window) in zip(hold.legs, places, strict=True):
+        more = max(0, sizes[leg.column] - leg.held)
+        window.held += more
+        book.count_in(window, now.at)
+        legs.append(leg._replace(amount=leg.amount + more, held=leg.held + more))
+    hold.legs = tuple(legs)
+    return True
+
+
+def _sizes(places: list[Place], demand: Demand, ttl: int, rests: dict[int, int]) -> dict[int, int] | Refused:
+    """Return the slice of each metric, the least that any of its windows allows."""
+    sizes: dict[int, int] = {}
+    for terms, window in places:
+        column = terms.column
+        size = slice_of(terms, window, demand, ttl, own=rests.get(column, 0))
+        if size is None:
+            return Refused(
+                Reason.SINGLE_HOLDS_ONLY,
+                window.key,
+                window.limit,
+                window.settled,
+                window.held,
+                demand.worst[column],
+                window.resets_at,
+            )
+        sizes[column] = min(size, sizes.get(column, size))
+    return sizes
+
+
+def _granted(book: Book, request: LeaseRequest, places: list[Place], sizes: dict[int, int], now: Now) -> Hold:
+    legs = []
+    for terms, window in places:
+        amount = sizes[terms.column]
+        window.held += amount
+        window.open_legs += 1
+        book.count_in(window, now.at)
+        legs.append(Leg(window.key, terms.column, amount, amount))
+    wind_down = request.deadline + request.grace
+    hold = Hold(
+        id=request.hold_id,
+        key=request.key,
+        digest=request.digest,
+        call=request.call,
+        created_at=now.at,
+        deadline_at=now.trusted + request.ttl,
+        expires_at=now.trusted + request.ttl + wind_down,
+        amounts=Amounts(*(sizes.get(column, 0) for column in range(len(NOTHING)))),
+        legs=tuple(legs),
+        kind=HoldKind.LEASE,
+        lease=LeaseState(request.nonce, request.ttl, wind_down),
+    )
+    book.write_hold(hold)
+    return hold
+
+
+def _post_entry(book: Book, hold: Hold, entry: Entry, matched: Matched, now: Now) -> None:
+    watched = watched_places(book, hold, matched)
+    check_sums_of(book, hold.legs, watched, entry.amounts)
+    effect = _effect(hold)
+    parts = []
+    legs = []
+    for leg in hold.legs:
+        window = book.windows[leg.window]
+        spent = entry.amounts[leg.column] or 0
+        legs.append(_spend_from(book, hold, leg, spent, effect))
+        is_late = effect is not Effect.SETTLED and window.is_past(now.at)
+        add(book, window, entry.amounts[leg.column], hold.created_at, is_late=is_late)
+        parts.append((window, spent))
+    hold.legs = tuple(legs)
+    parts += post_watched(book, watched, entry.amounts, hold.created_at)
+    record(book, entry.key, effect, parts)
+
+
+def _spend_from(book: Book, hold: Hold, leg: Leg, spent: int, effect: Effect) -> Leg:
+    """Take what was spent out of a leg's rest; more than the rest is overrun."""
+    window = book.windows[leg.window]
+    if effect is Effect.UNHELD:
+        window.unheld += spent
+        return leg
+    covered = min(spent, leg.held if leg.is_open else min(leg.amount, window.remaining))
+    if spent > covered:
+        window.overrun += spent - covered
+        book.tell(Notice(Occasion.OVERRUN, window.key, spent - covered, source=hold.id))
+    if not leg.is_open:
+        return leg
+    window.held -= covered
+    return leg._replace(held=leg.held - covered)
+
+
+def _effect(hold: Hold) -> Effect:
+    if hold.state is HoldState.OPEN:
+        return Effect.SETTLED
+    if hold.state in {HoldState.SETTLED, HoldState.VOIDED}:
+        return Effect.UNHELD
+    return Effect.LATE
+
+
+def _give_back(book: Book, hold: Hold, amounts: Amounts) -> None:
+    legs = []
+    for leg in hold.legs:
+        less = min(leg.held, max(0, amounts[leg.column] or 0))
+        window = book.windows[leg.window]
+        window.held -= less
+        book.touch(window)
+        legs.append(leg._replace(amount=leg.amount - less, held=leg.held - less))
+    hold.legs = tuple(legs)
+
+
+def _end(book: Book, hold: Hold, state: HoldState) -> None:
+    hold.legs = tuple(release(book, leg) for leg in hold.legs)
+    hold.state = state

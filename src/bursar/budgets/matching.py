@@ -1,0 +1,216 @@
+"""Which budgets a call meets: an index that is quick for hundreds of budgets.
+
+    Call  →  BudgetIndex.matching  →  Matched (binding, watching)  →  hold, settlement
+
+Each budget lies in one bucket, by the most selective exact name of its scope; a call looks
+into the buckets of its own names only. Results are kept per call without its run, because
+runs are many and agents few. An index is built once and replaced when budgets change.
+
+*Binding* budgets can change an answer and get legs of a hold; at most 16 of them may match
+one call. *Watching* ones only alert and are posted to when money is spent; with them at
+most 64 may match. Both are refused at creation, so that no call can ever fail for it.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import translate
+from functools import lru_cache
+from typing import NamedTuple
+
+from bursar.budgets.budget import Budget, Scope, Terms, terms_of
+from bursar.core.errors import Conflict
+
+BINDING_MAX = 16
+"""Windows one authorise touches at most."""
+MATCHING_MAX = 64
+"""Active budgets that may match one call."""
+_CALLS_KEPT = 4_096
+_PATTERNS_KEPT = 4_096
+_SPLITS_MAX = 2_000
+_WILD = re.compile(r"[*?\[]")
+
+
+class Call(NamedTuple):
+    """Who makes a call, of what: the names that scopes are compared with.
+
+    Empty is "not given". `tags` are (name, value) pairs, each name once.
+    """
+
+    agent: str = ""
+    project: str = ""
+    user: str = ""
+    api_key: int = 0
+    provider: str = ""
+    model: str = ""
+    run: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Matched(NamedTuple):
+    """The budgets that a call meets, each list in order of id (the order of locks)."""
+
+    binding: tuple[Terms, ...]
+    watching: tuple[Terms, ...]
+
+
+class TooManyBudgets(Conflict):
+    """One more budget would let some call meet more budgets than we can decide at once."""
+
+    code = "too_many_budgets"
+
+
+NONE_MATCHED = Matched((), ())
+
+
+class BudgetIndex:
+    """The active budgets of one organisation, arranged for `matching`. Never changes."""
+
+    def __init__(self, budgets: Iterable[Budget]) -> None:
+        self.terms = {budget.id: terms_of(budget) for budget in budgets}
+        self._by_name: dict[tuple[str, object], list[Terms]] = {}
+        self._by_run: dict[str, list[Terms]] = {}
+        self._kept: dict[Call, Matched] = {}
+        for terms in self.terms.values():
+            scope = terms.budget.scope
+            if scope.run:
+                self._by_run.setdefault(scope.run, []).append(terms)
+            else:
+                self._by_name.setdefault(_bucket(scope), []).append(terms)
+
+    def matching(self, call: Call) -> Matched:
+        """Return the budgets that count `call`. A budget per run counts only calls with a run."""
+        run = call.run
+        key = call._replace(run="*") if run else call
+        found = self._kept.get(key)
+        if found is None:
+            if len(self._kept) >= _CALLS_KEPT:
+                self._kept.clear()
+            found = self._kept[key] = self._search(call)
+        if run in self._by_run:
+            own = [terms for terms in self._by_run[run] if fits(terms.budget.scope, call)]
+            return _sorted([*found.binding, *found.watching, *own])
+        return found
+
+    def _search(self, call: Call) -> Matched:
+        names = [
+            ("agent", call.agent), ("user", call.user), ("api_key", call.api_key),
+            ("project", call.project), ("", ""), *(("tag", tag) for tag in call.tags),
+        ]  # fmt: skip
+        return _sorted(
+            terms
+            for name in names
+            for terms in self._by_name.get(name, ())
+            if (call.run or not terms.is_per_run) and fits(terms.budget.scope, call)
+        )
+
+
+def fits(scope: Scope, call: Call) -> bool:
+    """Tell whether a call belongs to a scope, the run included."""
+    return (
+        scope.agent in {"", call.agent}
+        and scope.project in {"", call.project}
+        and scope.user in {"", call.user}
+        and scope.api_key in {0, call.api_key}
+        and scope.run in {"", call.run}
+        and (not scope.model or _glob_fits(scope.model, call.model))
+        and (not scope.provider or _glob_fits(scope.provider, call.provider))
+        and all(tag in call.tags for tag in scope.tags)
+    )
+
+
+def check_room_for(new: Budget, active: Sequence[Budget]) -> None:
+    """Refuse a budget with which some call could meet too many.
+
+    Exact for names and tags; two globs are taken to overlap.
+
+    Raises:
+        TooManyBudgets: The sentence says which bound.
+    """
+    near = [budget for budget in active if _may_meet(new.scope, budget.scope) and budget.id != new.id]
+    if _some_call_meets_more([*near, new], MATCHING_MAX):
+        raise TooManyBudgets(f"some call would meet more than {MATCHING_MAX} budgets; narrow the scope")
+    binding = [budget for budget in near if budget.is_binding]
+    if new.is_binding and _some_call_meets_more([*binding, new], BINDING_MAX):
+        raise TooManyBudgets(
+            f"some call would meet more than {BINDING_MAX} budgets that can refuse it; narrow the scope"
+        )
+
+
+def _some_call_meets_more(budgets: Sequence[Budget], most: int) -> bool:
+    """Tell whether one call can belong to more than `most` of the scopes at once.
+
+    Splits by one name after the other; a group that cannot exceed is not looked into. Where
+    that would take too long the answer is yes, which refuses one budget too many.
+    """
+    exact = [_exact_names(budget.scope) for budget in budgets]
+    names = sorted({name for names in exact for name in names})
+    return _splits_into_more(exact, names, most, iter(range(_SPLITS_MAX)))
+
+
+def _splits_into_more(
+    scopes: Sequence[dict[str, object]], names: Sequence[str], most: int, splits: Iterator[int]
+) -> bool:
+    if _bound(scopes, names) <= most:
+        return False
+    if not names or next(splits, None) is None:
+        return True
+    name, *rest = names
+    values = {scope[name] for scope in scopes if name in scope}
+    return any(
+        _splits_into_more([s for s in scopes if s.get(name, value) == value], rest, most, splits)
+        for value in values or {None}
+    )
+
+
+def _bound(scopes: Sequence[dict[str, object]], names: Sequence[str]) -> int:
+    """Return a number of scopes that one call can never exceed: each counted at its first name."""
+    groups: dict[str, Counter[object]] = {}
+    free = 0
+    for scope in scopes:
+        first = next((name for name in names if name in scope), None)
+        if first is None:
+            free += 1
+        else:
+            groups.setdefault(first, Counter())[scope[first]] += 1
+    return free + sum(max(group.values()) for group in groups.values())
+
+
+def _exact_names(scope: Scope) -> dict[str, object]:
+    """Return the names that a scope fixes to one value."""
+    names: dict[str, object] = {f"tag:{tag}": text for tag, text in scope.tags}
+    for field in ("project", "agent", "user", "api_key", "run"):
+        if getattr(scope, field):
+            names[field] = getattr(scope, field)
+    for field in ("model", "provider"):
+        pattern = getattr(scope, field)
+        if pattern and not _WILD.search(pattern):
+            names[field] = pattern.lower()
+    return names
+
+
+def _may_meet(one: Scope, other: Scope) -> bool:
+    mine, theirs = _exact_names(one), _exact_names(other)
+    return all(theirs.get(name, value) == value for name, value in mine.items())
+
+
+def _bucket(scope: Scope) -> tuple[str, object]:
+    for field in ("agent", "user", "api_key", "project"):
+        if getattr(scope, field):
+            return field, getattr(scope, field)
+    return ("tag", scope.tags[0]) if scope.tags else ("", "")
+
+
+def _sorted(found: Iterable[Terms]) -> Matched:
+    ordered = sorted(found, key=lambda terms: terms.id)
+    binding = tuple(terms for terms in ordered if terms.budget.is_binding)
+    return Matched(binding, tuple(terms for terms in ordered if not terms.budget.is_binding))
+
+
+def _glob_fits(pattern: str, name: str) -> bool:
+    return _compiled(pattern).match(name.lower()) is not None
+
+
+@lru_cache(_PATTERNS_KEPT)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern.lower()))
