@@ -125,18 +125,21 @@ def post(org: Org, batch: int, events: Sequence[UsageEvent], valued: Iterable[Va
             run = _run_key(run_text) if run_text else None
         if run is not None and (event.parent_run or run not in run_texts):
             run_texts[run] = (run_text, event.parent_run)
-        head = (
-            org, at, event.key, batch, agent, model, project, feature, user, api_key, run,
-        )  # fmt: skip
-        tail = (flags_of(event, cost), event.reported_nusd, card, price[1])
+        flags = flags_of(event, cost)
         if media or searches or event.session or event.attributes or overflow or event.hold:
             rows.append((
-                *head, key_from_text(event.session) if event.session else None, event.hold,
-                fresh, output, reasoning, cached, write_5m, write_1h, media_text(event), duration, *tail,
+                org, at, event.key, batch, agent, model, project, feature, user, api_key, run,
+                key_from_text(event.session) if event.session else None, event.hold,
+                fresh, output, reasoning, cached, write_5m, write_1h, media_text(event), duration,
+                flags, event.reported_nusd, card, price[1],
                 _attributes_text(event.attributes, overflow) if event.attributes or overflow else None,
             ))  # fmt: skip
         else:
-            plain_rows.append((*head, fresh, output, reasoning, cached, write_5m, write_1h, duration, *tail))
+            plain_rows.append((
+                org, at, event.key, batch, agent, model, project, feature, user, api_key, run,
+                fresh, output, reasoning, cached, write_5m, write_1h, duration,
+                flags, event.reported_nusd, card, price[1],
+            ))  # fmt: skip
         billing = 0 if event.billing is _METERED else 1
         here = (at - at % HOUR_MICROS, refs, billing, run)
         if here != last:
