@@ -8,6 +8,7 @@ is exact. Dimensions that no roll-up holds together are read from the entries al
 Pure: knows which dimensions a roll-up has, not how it is queried (`storage`).
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -81,3 +82,14 @@ def _cover(chosen: Plan, piece: Piece) -> None:
     chosen.whole.append(Piece(position, first, last))
     if last < ends_at:
         chosen.cut.append(Piece(position, last, ends_at))
+
+
+def hourly(pieces: Sequence[Piece]) -> bool:
+    """Whether `pieces` are slices 0, 1, 2 … of one hour each, side by side."""
+    if not pieces:
+        return False
+    first = pieces[0].starts_at
+    return all(
+        piece == (number, first + number * MICROS_PER_HOUR, first + (number + 1) * MICROS_PER_HOUR)
+        for number, piece in enumerate(pieces)
+    )

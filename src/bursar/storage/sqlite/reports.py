@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from bursar.analytics.plan import Plan, RollUp, plan
+from bursar.analytics.plan import Plan, RollUp, hourly, plan
 from bursar.analytics.ports import ReportReader
 from bursar.analytics.query import NOTHING, Dim, Query, Report, Row
 from bursar.core.errors import NotFound
@@ -34,6 +34,10 @@ _PIECES = """span.piece AS piece{keys}, {sums}
     FROM {pieces} AS span CROSS JOIN {table} AS r
         ON r.org = :org AND r.{time} >= span.starts_at AND r.{time} < span.ends_at{tests}
     GROUP BY piece{names}"""
+# Slices that are one hour each, side by side: their order is the key's, so nothing is sorted.
+_HOURS = """(r.hour - :first) / 3600000000 AS piece{keys}, {sums}
+    FROM {table} AS r WHERE r.org = :org AND r.hour >= :first AND r.hour < :end{tests}
+    GROUP BY r.hour{names}"""
 _TOKENS = """(r.input_tokens + r.output_tokens + r.reasoning_tokens + r.cache_read_tokens
     + r.cache_write_5m_tokens + r.cache_write_1h_tokens + r.media_tokens)"""
 _OF_ENTRY = {
@@ -98,6 +102,8 @@ def _rows(connection: sqlite3.Connection, query: Query, tests: Conditions) -> tu
         "org": query.org,
         "whole": json.dumps(chosen.whole),
         "cut": json.dumps(chosen.cut),
+        "first": chosen.whole[0].starts_at if chosen.whole else 0,
+        "end": chosen.whole[-1].ends_at if chosen.whole else 0,
         "most": query.limit + 1,
         "skipped": query.offset,
         **tests.parameters,
@@ -155,7 +161,11 @@ def _statement(chosen: Plan, dims: list[Dim], tests: Conditions, *, wide: bool) 
     parts: list[str] = []
     if chosen.rollup is not None:
         table = _ROLLUP_TABLES[chosen.rollup]
-        parts.append(_part(table, "hour", "whole", _sums(_ROLLUP, wide=wide), dims, tests))
+        sums = _sums(_ROLLUP, wide=wide)
+        if hourly(chosen.whole):
+            parts.append(_filled(_HOURS, dims, tests, sums=sums, table=table))
+        else:
+            parts.append(_part(table, "hour", "whole", sums, dims, tests))
     if chosen.cut or not parts:
         parts.append(_part("event", "occurred_at", "cut", _sums(_EVENT, wide=wide), dims, tests))
         parts.append(_part("entry", "occurred_at", "cut", _sums(_CORRECTION, wide=wide), dims, tests))
@@ -188,11 +198,14 @@ def _totals(*, wide: bool) -> str:
 
 def _part(table: str, time: str, pieces: str, sums: str, dims: list[Dim], tests: Conditions) -> str:  # noqa: PLR0917 - the blanks of one template, filled in one place
     """Return one part: the pieces of time, joined to the rows of `table` in them."""
+    return _filled(_PIECES, dims, tests, sums=sums, pieces=pieces, table=table, time=time)
+
+
+def _filled(template: str, dims: list[Dim], tests: Conditions, **blanks: str) -> str:
+    """Return a part's statement from its template."""
     keys = "".join(f", r.{_COLUMNS[dim]} AS d{n}" for n, dim in enumerate(dims))
     names = "".join(f", d{n}" for n in range(len(dims)))
-    return "SELECT " + _PIECES.format(
-        keys=keys, names=names, sums=sums, pieces=pieces, table=table, time=time, tests=tests.sql("r")
-    )
+    return "SELECT " + template.format(keys=keys, names=names, tests=tests.sql("r"), **blanks)
 
 
 def _key(dim: Dim, number: int) -> str:
