@@ -4,13 +4,18 @@ A recording connection stands in the product's own unit of work and keeps each s
 with its parameters. Replayed on an empty file of the same schema, opened by the same code
 (same PRAGMAs, same durability), they cost what SQLite and its binding cost: keys, rows,
 roll-up upserts, one commit a batch. What ingest needs beyond that is its own.
+
+*Bare* is what a careful program with the standard library would do: whole rows, bound as the
+library binds them. The product's own shortcuts (decision 0005) are taken out again; a second
+replay, *bare with our bindings*, leaves them in and shows what they give the baseline.
 """
 
 import asyncio
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +23,10 @@ from bursar.core.ids import Org
 from bursar.core.time import system_clock
 from bursar.core.usage import UsageEvent
 from bursar.ingestion.pipeline import BatchResult, process_batch
+from bursar.ledger.rows import ENTRY_COLUMNS, SELDOM_COLUMNS
 from bursar.pricing.engine import PriceBook, canonical
 from bursar.storage.sqlite.connection import open_writer
+from bursar.storage.sqlite.ledger import _INSERT_EVENT, _INSERT_PLAIN_EVENT
 from bursar.storage.sqlite.migrate import migrate
 from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
 from quiet import busy_s
@@ -88,12 +95,58 @@ def record(folder: Path, batches: Sequence[Sequence[UsageEvent]]) -> list[list[S
     return recorded
 
 
+def as_it_comes(recorded: Sequence[Sequence[Statement]]) -> list[list[Statement]]:
+    """Return recorded batches with whole event rows in place of the product's short ones."""
+    return [
+        [
+            (_INSERT_EVENT, [_whole(row) for row in rows]) if sql == _INSERT_PLAIN_EVENT else (sql, rows)
+            for sql, rows in batch
+        ]
+        for batch in recorded
+    ]
+
+
+def _whole(row: Sequence[object]) -> tuple[object, ...]:
+    values = iter(row)
+    return (next(values), *(None if name in SELDOM_COLUMNS else next(values) for name in ENTRY_COLUMNS))
+
+
+@contextmanager
+def without_adapters() -> Iterator[None]:
+    """Bind as the standard library does by itself, and give the adapters back afterwards."""
+    kept = dict(sqlite3.adapters)
+    sqlite3.adapters.clear()
+    try:
+        yield
+    finally:
+        sqlite3.adapters.update(kept)
+
+
 def replay(folder: Path, recorded: Sequence[Sequence[Statement]], events: int, *, warm: int = 20) -> Replay:
     """Run recorded batches of `events` each on an empty file; the first `warm` are not counted."""
+    with without_adapters():
+        return _replay(folder, as_it_comes(recorded), events, warm, sqlite3.adapters.clear)
+
+
+def replay_with_our_bindings(
+    folder: Path, recorded: Sequence[Sequence[Statement]], events: int, *, warm: int = 20
+) -> Replay:
+    """Do the same with the product's statements and adapters."""
+    return _replay(folder, recorded, events, warm, lambda: None)
+
+
+def _replay(
+    folder: Path,
+    recorded: Sequence[Sequence[Statement]],
+    events: int,
+    warm: int,
+    once_open: Callable[[], None],
+) -> Replay:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     connection = open_writer(folder / "bare.db")
     migrate(folder / "bare.db", connection)
+    once_open()
     for batch in recorded[:warm]:
         _run(connection, batch)
     times: list[float] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from baseline import Replay, record, replay
+from baseline import Replay, record, replay, replay_with_our_bindings
 from bursar.core.time import system_clock
 from bursar.core.usage import UsageEvent
 from load import Load, send_batches, send_singles
@@ -68,7 +68,8 @@ def batches(work: Path, results: Results, kind: Kind, *, repeats: int) -> None:
 
     rounds = quietest(take, repeats)
     whole = median_of([load for load, _ in rounds], BATCH_EVENTS)
-    _report(results, kind, whole, [bare for _, bare in rounds])
+    ours = replay_with_our_bindings(work / "bare", recorded, BATCH_EVENTS)
+    _report(results, kind, whole, [bare for _, bare in rounds], ours)
     shutil.rmtree(bodies)
 
 
@@ -118,7 +119,9 @@ def median_of(loads: Sequence[Load], events: int) -> Rate:
     )
 
 
-def _report(results: Results, kind: Kind, whole: Rate, bare: Sequence[Replay]) -> None:
+def _report(
+    results: Results, kind: Kind, whole: Rate, bare: Sequence[Replay], with_our_bindings: Replay
+) -> None:
     bare_rate = median(one.rate for one in bare)
     bare_cpu = median(one.cpu_us for one in bare)
     notes: dict[str, float | str] = {
@@ -129,6 +132,8 @@ def _report(results: Results, kind: Kind, whole: Rate, bare: Sequence[Replay]) -
         "bare events/s": bare_rate,
         "bare CPU µs/event": bare_cpu,
         "ratio of CPU": bare_cpu / whole.cpu_us,
+        "bare with our bindings, events/s": with_our_bindings.rate,
+        "share of that": whole.rate / with_our_bindings.rate,
         "generator's cores": whole.generator_share,
         "neighbours' cores": whole.neighbours,
     }
