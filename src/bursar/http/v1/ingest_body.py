@@ -1,15 +1,17 @@
 """The body of POST /v1/ingest: decoded, checked, and turned into `UsageEvent`s.
 
-Two roads to the same events. The fast one decodes the whole batch into structs in one go
-and serves bodies whose every item has only known fields of the right type. Anything else
-(an unknown field, one bad value) takes the careful one, item by item, which keeps unknown
-fields as attributes and names index and field of each error. What both roads take, they
-take with the same meaning; `tests/attacks/test_two_roads.py` holds them to it.
+Three roads to the same events. The fast one decodes the whole batch into structs in one go
+and serves bodies whose every item has only known fields of the right type. Where there are
+unknown fields besides, the middle one does the same and reads each item once more for what
+becomes attributes. Anything else (one bad value) takes the careful one, item by item, which
+names index and field of each error. What several roads take, they take with the same
+meaning; `tests/attacks/test_two_roads.py` holds them to it.
 
 Counts are disjoint where the caller sends the extra kinds (`cache_read_tokens`, …); the
 reference's own two counts are taken as sent.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +23,14 @@ from bursar.core.ids import key_from_text, new_id
 from bursar.core.money import nusd_from_decimal
 from bursar.core.time import micros_from_datetime
 from bursar.core.usage import Source, Subject, UsageEvent
-from bursar.http.v1.ingest_item import KNOWN, IngestItem, checked_item, fields_of, splitter
+from bursar.http.v1.ingest_item import (
+    ITEM_BYTES_MAX,
+    KNOWN,
+    IngestItem,
+    checked_item,
+    fields_of,
+    splitter,
+)
 from bursar.web.principal import Principal
 
 CLOCK_AHEAD_MICROS = 300_000_000
@@ -37,12 +46,23 @@ Names = tuple[str, str, str, str | None, str | None, str | None, int]
 """agent, provider, model, project, feature, user as sent, and the key's number"""
 
 _INGEST = Source.INGEST
+_NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ArithmeticError)
 
 
 class IngestBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The whole body."""
 
     events: list[IngestItem]
+
+
+class _OpenItem(IngestItem, forbid_unknown_fields=False, gc=False):
+    """An item whose unknown fields are passed over."""
+
+
+class _OpenBody(msgspec.Struct, gc=False):
+    """The whole body, with whatever else is in it."""
+
+    events: list[_OpenItem]
 
 
 class ItemError(NamedTuple):
@@ -67,6 +87,7 @@ class IngestDecoder:
     def __init__(self, *, events_max: int) -> None:
         self._events_max = events_max
         self._decode = msgspec.json.Decoder(IngestBody).decode
+        self._decode_open = msgspec.json.Decoder(_OpenBody).decode
         self._split = splitter(events_max)
         self._subjects: dict[Names, Subject] = {}
         self._runs: set[str] = set()
@@ -79,8 +100,8 @@ class IngestDecoder:
         """
         try:
             items = self._decode(raw).events
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ArithmeticError):
-            return self._decode_carefully(raw, principal, now)
+        except _NOT_DECODED:
+            return self._decode_openly(raw, principal, now)
         if not 0 < len(items) <= self._events_max:
             raise _no_batch(self._events_max)
         try:
@@ -89,7 +110,21 @@ class IngestDecoder:
             return self._decode_carefully(raw, principal, now)
         return Decoded(events, range(len(events)), [])
 
-    def _events(self, items: list[IngestItem], principal: Principal, now: int) -> list[UsageEvent]:
+    def _decode_openly(self, raw: bytes, principal: Principal, now: int) -> Decoded:
+        """Decode a body whose items may have unknown fields; on any fault, carefully."""
+        try:
+            parts = self._split(raw)
+            events = self._events(self._decode_open(raw).events, principal, now)
+            if not events or max(map(len, parts)) > ITEM_BYTES_MAX:
+                return self._decode_carefully(raw, principal, now)
+            events = [
+                _with_unknown(event, fields_of(part)) for event, part in zip(events, parts, strict=True)
+            ]
+        except (*_NOT_DECODED, AppError):
+            return self._decode_carefully(raw, principal, now)
+        return Decoded(events, range(len(events)), [])
+
+    def _events(self, items: Sequence[IngestItem], principal: Principal, now: int) -> list[UsageEvent]:
         """Return the events of well-typed items; names are checked when first seen.
 
         The hot loop of the door. Only what nearly every item has is passed to `UsageEvent`
@@ -198,12 +233,16 @@ class IngestDecoder:
         """Return the event of one item of unknown quality."""
         item = fields_of(raw)
         checked = checked_item(item)
-        event = self._events([checked], principal, now)[0]
-        unknown = {key: value for key, value in item.items() if key not in KNOWN}
-        if not unknown:
-            return event
-        merged = checks.attributes({**unknown, **(event.attributes or {})}, "attributes")
-        return msgspec.structs.replace(event, attributes=merged)
+        return _with_unknown(self._events([checked], principal, now)[0], item)
+
+
+def _with_unknown(event: UsageEvent, item: Mapping[str, object]) -> UsageEvent:
+    """Return the event with the item's unknown fields as attributes."""
+    unknown = {key: value for key, value in item.items() if key not in KNOWN}
+    if not unknown:
+        return event
+    merged = checks.attributes({**unknown, **(event.attributes or {})}, "attributes")
+    return msgspec.structs.replace(event, attributes=merged)
 
 
 def _subject(names: Names, principal: Principal, subjects: dict[Names, Subject]) -> Subject:
