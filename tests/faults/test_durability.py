@@ -1,6 +1,7 @@
 """A sync of the disk lies between every request and its 2xx: looked at from outside, system call by call."""
 
 import re
+import os
 import shutil
 import subprocess
 import time
@@ -23,7 +24,9 @@ DOORS = {
     "/v1/events": {"agent": "a", "model": "gpt-4o", "input_tokens": 1},
 }
 
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here: not proved")
+needs_strace = pytest.mark.skipif(
+    shutil.which("strace") is None and "CI" not in os.environ, reason="no strace here: not proved"
+)
 
 
 @needs_strace
