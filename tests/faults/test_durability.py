@@ -1,7 +1,7 @@
 """A sync of the disk lies between every request and its 2xx: looked at from outside, system call by call."""
 
-import re
 import os
+import re
 import shutil
 import subprocess
 import time
