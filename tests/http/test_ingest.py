@@ -251,3 +251,11 @@ def test_a_body_of_several_gzip_members_is_one_body(desk: Desk) -> None:
     body = gzip.compress(text[:50]) + gzip.compress(text[50:])
     answer = desk.send("POST", "/v1/ingest", content=body, headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 202
+
+
+def test_a_higher_revision_replaces_and_a_lower_one_changes_nothing(desk: Desk) -> None:
+    for revision, output in ((1, 10), (3, 30), (2, 20)):
+        sent = event(idempotency_key="one", output_tokens=output, revision=revision)
+        assert desk.ingest(sent).json()["accepted"] == 1
+    assert desk.one("SELECT sum(requests), sum(output_tokens) FROM rollup_agent") == (1, 30)
+    assert desk.violations() == ()

@@ -37,6 +37,12 @@ _INGEST_EVENT = {
         "cache_write_5m_tokens": _COUNT,
         "cache_write_1h_tokens": _COUNT,
         "reasoning_tokens": _COUNT,
+        "revision": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 0,
+            "description": "Replaces a lower one of its key.",
+        },
     },
     "additionalProperties": True,
 }

@@ -171,7 +171,7 @@ class IngestDecoder:
             if (
                 is_suspect or item.prompt or item.cache_read_tokens or item.cache_write_5m_tokens
                 or item.cache_write_1h_tokens or item.reasoning_tokens or item.parent_run_id
-                or item.session_id or item.partial
+                or item.session_id or item.partial or item.revision
             ):  # fmt: skip
                 event = _with_extras(event, item, is_suspect=is_suspect)
             events.append(event)
@@ -277,6 +277,7 @@ def _with_extras(event: UsageEvent, item: IngestItem, *, is_suspect: bool) -> Us
         parent_run=checks.optional_name(item.parent_run_id, "parent_run_id"),
         session=checks.optional_name(item.session_id, "session_id"),
         clock_suspect=is_suspect,
+        revision=item.revision,
         attributes={"partial": True} if item.partial else None,
         prompt=checks.prompt(item.prompt, "prompt") if item.prompt else None,
     )

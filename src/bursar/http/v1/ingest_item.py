@@ -25,6 +25,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=checks.NAME_LENGTH_MAX)]
 _Key = Annotated[str, Meta(max_length=checks.NAME_LENGTH_MAX)]
 _Count = Annotated[int, Meta(ge=0, le=TOKENS_MAX)]
 _Duration = Annotated[int, Meta(ge=0, le=checks.DURATION_MS_MAX)]
+_Revision = Annotated[int, Meta(ge=0, le=checks.REVISION_MAX)]
 _Moment = Annotated[datetime, Meta(tz=True)]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ABSENT = Raw(b"")
@@ -56,6 +57,7 @@ class IngestItem(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     user: _Key | None = None
     parent_run_id: _Key | None = None
     session_id: _Key | None = None
+    revision: _Revision = 0
 
 
 def splitter(events_max: int) -> Callable[[bytes], list[Raw]]:
@@ -139,6 +141,7 @@ def checked_item(item: Mapping[str, object]) -> IngestItem:
         status=status if isinstance(status, str) else None,
         prompt=checks.prompt(item.get("prompt"), "prompt"),
         partial=item.get("partial") is True,
+        revision=checks.count(item.get("revision") or 0, "revision", checks.REVISION_MAX),
         **counts,  # type: ignore[arg-type] # keys are count fields by construction
         **texts,  # type: ignore[arg-type] # keys are text fields by construction
     )
