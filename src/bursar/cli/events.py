@@ -1,4 +1,4 @@
-"""`bursar events list|show`: the calls behind a figure, over /v1/events."""
+"""`bursar events list|show|set-aside`: the calls behind a figure, over /v1/events and /v1/quarantine."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -126,6 +126,56 @@ def show(
         write(msgspec.json.format(raw, indent=2))
     else:
         _show(msgspec.json.Decoder(_History, strict=False, float_hook=Decimal).decode(raw))
+
+
+class _SetAside(msgspec.Struct, frozen=True):
+    id: str
+    received_at: str
+    reason: str
+    event: dict[str, object]
+
+
+class _Quarantine(msgspec.Struct, frozen=True):
+    data: list[_SetAside]
+    next_cursor: int | None
+
+
+@app.command("set-aside")
+def set_aside(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most events.")] = 20,
+    cursor: Annotated[int | None, typer.Option(help="Where the page before ended.")] = None,
+    data_dir: DataDir = None,
+    org: OrgName = None,
+    as_json: AsJson = False,
+) -> None:
+    """List calls that could not be posted and are in no total, with the reason."""
+    from bursar.cli.connection import connect  # noqa: PLC0415 - see `main`
+
+    asked = {"limit": limit} | ({} if cursor is None else {"cursor": cursor})
+    with connect(data_dir, org) as connection:
+        raw = connection.text("/v1/quarantine", asked)
+    if as_json:
+        write(msgspec.json.format(raw, indent=2))
+        return
+    from bursar.cli.tables import Column, write_table  # noqa: PLC0415 - see `main`
+
+    page = msgspec.json.decode(raw, type=_Quarantine)
+    rows = [
+        [
+            one.received_at[:19].replace("T", " "),
+            *(str(one.event.get(name) or "-") for name in _NAMED),
+            one.reason,
+        ]
+        for one in page.data
+    ]
+    columns = [*map(Column, ("received", *_NAMED)), Column("reason", is_wrapped=True)]
+    write_table(columns, rows, empty="nothing was set aside")
+    if page.next_cursor is not None:
+        write(f"More: --cursor {page.next_cursor}")
+
+
+_NAMED = ("agent", "model", "cost_usd")
 
 
 def _row(event: Event) -> list[str]:
