@@ -8,6 +8,7 @@ decisions in memory holds for what lies on the disk.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -204,21 +205,21 @@ class StoredEngine(Engine):
 
     # --- looking
 
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """Return the rows of a query bound to the organisation."""
+        with closing(self.files.store.reader()) as connection:
+            return [tuple(row) for row in connection.execute(sql, (self.org,))]
+
     def check_stored(self) -> None:
         super().check_stored()
         self.flush_gates()
-        connection = self.files.store.reader()
-        try:
-            own = (self.org,)
-            windows = [rows.window_of(tuple(row)) for row in connection.execute(WINDOWS, own)]
-            holds = [rows.hold_of(tuple(row)) for row in connection.execute(HOLDS, own)]
-            sources = connection.execute("SELECT source, effect, parts FROM posting WHERE org = ?", own)
-            postings = Counter(
-                (source, effect, rows.parts_of(parts)) for source, effect, parts in map(tuple, sources)
-            )
-            incidents = connection.execute("SELECT count(*) FROM incident WHERE org = ?", own).fetchone()[0]
-        finally:
-            connection.close()
+        windows = [rows.window_of(row) for row in self.rows(WINDOWS)]
+        holds = [rows.hold_of(row) for row in self.rows(HOLDS)]
+        postings = Counter(
+            (source, effect, rows.parts_of(parts))
+            for source, effect, parts in self.rows("SELECT source, effect, parts FROM posting WHERE org = ?")
+        )
+        [(incidents,)] = self.rows("SELECT count(*) FROM incident WHERE org = ?")
         assert {window.key: window for window in windows} == self.book.windows
         assert {hold.id: hold for hold in holds} == self.book.holds
         assert postings == Counter((p.source, p.effect.value, p.parts) for p in self.postings)
