@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from bursar.core.periods import Period
 from bursar.enforcement import changes
 from bursar.enforcement.questions import Authorise, Extend, Settle, Void
 from bursar.storage.sqlite import budget_rows as rows
+from bursar.storage.sqlite.budgets import HOLDS_BY_ID, HOLDS_BY_KEY
 
 
 @pytest.fixture
@@ -138,6 +140,14 @@ def test_a_budgets_stop_outlives_a_restart_and_ends_with_its_window(engine: Stor
     assert stopped.state is GateState.KILLED
     engine.advance(HOUR)
     assert isinstance(engine.ask(engine.request(cost(1))), Granted)
+
+
+@pytest.mark.parametrize("lookup", [HOLDS_BY_ID, HOLDS_BY_KEY])
+def test_many_holds_are_looked_up_by_seeks_alone(engine: StoredEngine, lookup: str) -> None:
+    with closing(engine.files.store.reader()) as reader:
+        sql = f"EXPLAIN QUERY PLAN {lookup} IN ({', '.join('?' * 64)})"
+        plan = [row["detail"] for row in reader.execute(sql, (engine.org, *[b""] * 64))]
+    assert ["org=? AND id=?" in step or "org=? AND key=?" in step for step in plan] == [True]
 
 
 def mirror(engine: StoredEngine) -> None:

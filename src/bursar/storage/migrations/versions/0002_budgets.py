@@ -51,8 +51,9 @@ STATEMENTS = [
         created_at INTEGER NOT NULL, deadline_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
         max_output_tokens INTEGER CHECK (max_output_tokens > 0), parent BLOB,
         settle_key BLOB, settled TEXT, lease BLOB,
-        PRIMARY KEY (org, id), UNIQUE (org, key)
+        PRIMARY KEY (org, id)
     ) STRICT, WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX hold_by_key ON hold (org, key)",
     "CREATE INDEX hold_open ON hold (org, expires_at) WHERE state = 'open'",
     "CREATE INDEX hold_suspense ON hold (org, id) WHERE state = 'suspense'",
     # One row a settlement; `part` counts the rows of one source, which corrections add to.
