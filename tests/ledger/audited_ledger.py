@@ -7,10 +7,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bursar.budgets.amounts import Amounts
+from bursar.budgets.book import Book
+from bursar.budgets.budget import Budget, terms_of
+from bursar.budgets.clock import Now
+from bursar.budgets.matching import BudgetIndex, Call
+from bursar.budgets.settlement import Spend, post
 from bursar.core.ids import Org, key_from_text, new_id
 from bursar.core.money import nusd_from_decimal
 from bursar.core.usage import Billing, ServiceTier, Source, Subject, UsageEvent
 from bursar.directory.organisations import Organisation
+from bursar.enforcement.ports import Written
 from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
 from bursar.ingestion.intake import Intake, Receipt
@@ -171,8 +178,24 @@ def fill(ledger: AuditedLedger) -> None:
     ledger.post([event("stamped", time_stamped=True), event("stamped", time_stamped=True, revision=1)])
     ledger.post([_varied(n, api_key=0) for n in range(60, 90)], ledger.umbrella)
     reprice(ledger)
+    budget_spent(ledger)
     ledger.take([event("huge", reported_nusd=2**62), event("more", reported_nusd=2**62),
                  event("most", reported_nusd=2**62), event("fits")])  # fmt: skip
+
+
+def budget_spent(ledger: AuditedLedger) -> None:
+    """Give `acme` a budget and spend something of it; the auditor proves its window."""
+
+    async def work(transaction: SqliteTransaction) -> None:
+        budgets = transaction.unit(ledger.acme).budgets
+        budget = Budget(id=bytes(16), limit=100, created_at=0)
+        await budgets.put(budget)
+        book = Book({budget.id: terms_of(budget)}, is_complete=True)
+        matched = BudgetIndex([budget]).matching(Call("a"))
+        post(book, Spend(bytes(16), Call("a"), Amounts(7), NOON), matched, Now(NOON))
+        await budgets.write(book.take(), Written(NOON))
+
+    ledger.run(work)
 
 
 FIRST_LISTED = "SELECT key FROM unpriced_event WHERE org = 1 ORDER BY key LIMIT 2"

@@ -25,6 +25,8 @@ A_LISTED = "(SELECT key FROM unpriced_event WHERE org = 1 ORDER BY key LIMIT 1)"
 LAST_BATCH = "(SELECT max(seq) FROM batch WHERE org = 1)"
 
 DAMAGE = {
+    "a window counts what nobody posted": (
+        "UPDATE budget_window SET settled = settled + 1 WHERE org = 1", "windows"),
     "a roll-up of agents is one nano-dollar off": (
         "UPDATE rollup_agent SET cost_nusd = cost_nusd + 1 WHERE rowid_of = 1", "rollups"),
     "a roll-up of projects lost a request": (

@@ -1,6 +1,8 @@
 """The two ways to a schema (alembic's steps, and their statements at once) lead to the same."""
 
+import runpy
 import sqlite3
+from importlib.resources import files
 from pathlib import Path
 
 from bursar.storage.migrations import HEAD
@@ -34,3 +36,21 @@ def test_alembic_finds_nothing_to_do_on_a_file_made_at_once(tmp_path: Path) -> N
     assert schema(connection) == before
     assert not migrate(tmp_path / "quick.db", connection)
     connection.close()
+
+
+def test_a_file_of_the_first_step_is_brought_forward_and_keeps_its_rows(tmp_path: Path) -> None:
+    first = files("bursar.storage.migrations") / "versions" / "0001_foundation.py"
+    connection = open_writer(tmp_path / "old.db")
+    for statement in runpy.run_path(str(first))["STATEMENTS"]:
+        connection.execute(statement)
+    connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+    connection.execute("INSERT INTO organisation VALUES (1, x'01', 'acme', 'UTC', 'USD', 'computed', 5)")
+    assert migrate(tmp_path / "old.db", connection)
+    new = open_writer(tmp_path / "new.db")
+    migrate(tmp_path / "new.db", new)
+    assert schema(connection) == schema(new)
+    assert schema_version(connection) == HEAD
+    assert connection.execute("SELECT name, created_at FROM organisation").fetchall() == [("acme", 5)]
+    connection.close()
+    new.close()

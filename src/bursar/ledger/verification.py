@@ -24,6 +24,7 @@ CHECKS = {
     "cards": "every rate card referenced exists and is what its digest says",
     "names": "every agent, model, project, feature and user referenced exists",
     "api_keys": "key hashes and keys match, and every key referenced exists",
+    "windows": "postings and open legs are each budget's counts, its excess is listed, no two overlap",
     "logs": "the audit log and the quarantine have no gap",
 }
 """Every check by name, in the order of reports, with the sentence that must hold."""

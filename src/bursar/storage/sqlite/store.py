@@ -19,6 +19,7 @@ import msgspec
 from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
 from bursar.core.ids import Org
+from bursar.storage.sqlite.budgets import SqliteBudgets, last_decided_at
 from bursar.storage.sqlite.connection import FileLock, open_reader, open_writer
 from bursar.storage.sqlite.directory import (
     DEFAULT_LIMITS,
@@ -66,13 +67,18 @@ def translated_errors() -> Iterator[None]:
 
 
 class SqliteUnit:
-    """`ingestion.ports.UnitOfWork`: one organisation within one transaction."""
+    """`UnitOfWork` of `ingestion` and of `enforcement`: one organisation within one transaction."""
 
     def __init__(self, connection: sqlite3.Connection, org: Org, directory: SqliteDirectory) -> None:
         self._connection = connection
         self.org = org
         self.directory = directory
         self.ledger = SqliteLedger(connection, org)
+
+    @property
+    def budgets(self) -> SqliteBudgets:
+        """Its budgets."""
+        return SqliteBudgets(self._connection, self.org)
 
     async def record(self, entry: AuditEntry) -> None:
         """Append to the organisation's audit log."""
@@ -154,6 +160,16 @@ class SqliteStore:
             self._writer.close()
             self._writer = None
         self._lock_file.release()
+
+    def last_decided_at(self) -> int:
+        """Return the latest time by which budgets were decided: a restart goes on from there.
+
+        Raises:
+            Unavailable: The file is not open.
+        """
+        if self._writer is None:
+            raise Unavailable("the database is closed")
+        return last_decided_at(self._writer)
 
     def reader(self) -> sqlite3.Connection:
         """Return a new read-only connection to the same file."""

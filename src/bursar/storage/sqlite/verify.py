@@ -4,7 +4,7 @@
 
 Memory is bounded: about `ROWS` events' groups at a time; the sums of runs and batches lie in
 temporary tables, which SQLite spills to disk. Not here: the checks themselves
-(`verify_sums`, `verify_rows`, `verify_history`, `verify_names`).
+(`verify_sums`, `verify_rows`, `verify_history`, `verify_names`, `verify_budgets`).
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from bursar.core.errors import InvalidInput, Unavailable
 from bursar.ledger.verification import Findings, VerifyReport, Violation
 from bursar.storage.migrations import HEAD
-from bursar.storage.sqlite import verify_history, verify_names, verify_rows, verify_sums
+from bursar.storage.sqlite import verify_budgets, verify_history, verify_names, verify_rows, verify_sums
 from bursar.storage.sqlite.connection import BUSY_MS
 from bursar.storage.sqlite.migrate import schema_version
 from bursar.storage.sqlite.verify_scope import TIME_MAX, TIME_MIN, Scope
@@ -113,6 +113,7 @@ def check_whole(scope: Scope) -> None:
     verify_history.check_key_counts(scope)
     verify_history.check_corrections(scope)
     verify_names.check_api_keys(scope)
+    verify_budgets.check_windows(scope)
 
 
 def open_snapshot(path: Path) -> sqlite3.Connection:

@@ -1,0 +1,85 @@
+"""One organisation's part of a commit: load in bulk, decide in order, write once.
+
+    Questions  →  loaded  →  decide each  →  written  →  answers, or errors as values
+
+Runs inside a transaction that somebody else opens and commits (`desk`, or the pipeline beside
+its own rows). An `AppError` belongs to one question: the decisions have changed nothing
+then, so the others stand. Any other exception is a defect and fails the commit.
+"""
+
+from collections.abc import Collection, Sequence
+
+from bursar.budgets.book import Book, Notice, Occasion, track_keys
+from bursar.budgets.clock import Now
+from bursar.budgets.gate import gate_keys
+from bursar.budgets.incident import Incident, opened
+from bursar.budgets.matching import BudgetIndex
+from bursar.core.errors import AppError
+from bursar.core.ids import new_id
+from bursar.enforcement.ports import BudgetStore, Written
+from bursar.enforcement.questions import Question, Scene
+
+
+async def decide_all(
+    budgets: BudgetStore, index: BudgetIndex, questions: Sequence[Question[object]], now: Now
+) -> tuple[list[object | AppError], list[Notice]]:
+    """Return each question's answer or error, in order, and what somebody should hear of.
+
+    Everything is written when this returns, and durable once the transaction commits.
+    """
+    scene = await loaded(budgets, index, questions, now)
+    answers: list[object | AppError] = []
+    for question in questions:
+        try:
+            answers.append(question.decide(scene))
+        except AppError as error:
+            answers.append(error)
+    return answers, await written(budgets, scene.book, now.at)
+
+
+async def loaded(
+    budgets: BudgetStore, index: BudgetIndex, questions: Sequence[Question[object]], now: Now
+) -> Scene:
+    """Return a book with everything that the questions need, each row read once."""
+    book = Book(index.terms)
+    ids = [q.hold_id for q in questions if q.hold_id is not None]
+    keys = [q.hold_key for q in questions if q.hold_key is not None]
+    await budgets.load_holds(book, ids, keys)
+    current = {now.at} if now.doubted is None else {now.at, now.doubted}
+    tracks: dict[tuple[bytes, str], set[int]] = {}
+    gates = {}
+    for met in (question.met(book) for question in questions):
+        if met is None:
+            continue
+        call, instants = met
+        for track in track_keys(index.matching(call), call):
+            tracks.setdefault(track, set(current)).update(instants)
+        gates.update(dict.fromkeys(gate_keys(call)))
+    await budgets.load_tracks(book, tracks)
+    await budgets.load_legs(book)
+    await budgets.load_gates(book, list(gates))
+    sources = [q.source for q in questions if q.source is not None]
+    posted = await budgets.load_posted(book, sources) if sources else {}
+    return Scene(book, index, now, posted)
+
+
+async def written(
+    budgets: BudgetStore, book: Book, at: int, *, incidents: Collection[Incident] = ()
+) -> list[Notice]:
+    """Write what a book has changed, with an incident for each crossing; return its notices.
+
+    A commit that changed nothing writes nothing, so that it costs no sync.
+
+    Args:
+        budgets: Where to.
+        book: After the decisions.
+        at: The deciding time.
+        incidents: Those that a decision has changed.
+    """
+    writes = book.take()
+    gates, book.gates.changed = list(book.gates.changed.values()), {}
+    crossings = [opened(new_id(), n, at) for n in writes.notices if n.occasion is Occasion.INCIDENT]
+    beside = Written(at, gates, [*incidents, *crossings])
+    if any((writes.windows, writes.holds, writes.postings, beside.gates, beside.incidents)):
+        await budgets.write(writes, beside)
+    return writes.notices

@@ -1,0 +1,203 @@
+"""Where budgets are asked: questions that wait together share a commit, and are answered after it.
+
+    ask(org, question)  →  up to 64 in order  →  commits.decide_all  →  COMMIT  →  the answers
+
+Nothing is answered before it is durable, so a caller that hears nothing asks again with the
+same key and gets the same hold, also from a process started since. When a shared commit fails by
+a defect its questions are committed one by one, so that nobody fails for a neighbour's sake.
+
+A queue of its own beside `ingestion.intake`: that one weighs requests by their events, merges
+them into one batch and sets events aside, and shares only these few lines with this one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar, cast
+
+from bursar.budgets.book import Notice
+from bursar.budgets.clock import Now
+from bursar.budgets.matching import BudgetIndex
+from bursar.core.errors import AppError, Unavailable
+from bursar.core.ids import Org
+from bursar.enforcement import changes
+from bursar.enforcement.changes import Change
+from bursar.enforcement.commits import decide_all
+from bursar.enforcement.ports import BudgetStore, Store, Transaction
+from bursar.enforcement.questions import Lapse, Question
+
+Answer = TypeVar("Answer")
+Result = TypeVar("Result")
+
+TOGETHER_MAX = 64
+"""Questions in one commit: beyond, the sync is a small part already and the last one waits longer."""
+
+WAITING_MAX = 10_000
+"""Questions that may wait: about a second's work; beyond, callers come again."""
+
+DUE_MAX = 256
+"""Holds and windows that one commit of the jobs ends: a few milliseconds."""
+
+PASSES_MAX = 400
+"""Commits of one run of the jobs, of each kind; what is left waits for the next run."""
+
+
+class _Waiting(NamedTuple):
+    org: Org
+    question: Question[object]
+    answer: "asyncio.Future[object]"
+
+
+class Desk:
+    """Decides for all organisations of one process.
+
+    The budgets of an organisation are kept as an index from their first use on; `change` is
+    the only way to change them, and drops it.
+
+    Args:
+        store: The storage engine.
+        now: `DecisionClock.read` of both clocks; a restart's clock goes on from
+            `last_decided_at` of the store.
+        on_notices: Hears what happened once it is committed. Incidents are stored besides.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        now: Callable[[], Now],
+        on_notices: Callable[[Org, Sequence[Notice]], None] = lambda _org, _notices: None,
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._on_notices = on_notices
+        self._indexes: dict[Org, BudgetIndex] = {}
+        self._waiting: list[_Waiting] = []
+        self._drain: asyncio.Task[None] | None = None
+
+    async def ask(self, org: Org, question: Question[Answer]) -> Answer:
+        """Return the answer to a question; when this returns it is durable.
+
+        Raises:
+            AppError: What the question's decision raises; it changed nothing.
+            Unavailable: Too many questions wait, or storage takes no writes (`StorageFull`).
+        """
+        if len(self._waiting) >= WAITING_MAX:
+            raise Unavailable("too many requests wait for their commit; send this one again")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[object] = loop.create_future()
+        self._waiting.append(_Waiting(org, question, answer))
+        if self._drain is None:
+            self._drain = loop.create_task(self._drain_waiting())
+        return cast("Answer", await answer)
+
+    async def change(self, org: Org, work: Callable[[Change], Awaitable[Result]]) -> Result:
+        """Run a change (see `changes`) in a transaction of its own, effective for the next question."""
+        notices: list[Notice] = []
+
+        async def run(transaction: Transaction) -> Result:
+            budgets = transaction.unit(org).budgets
+            index = await self._index(org, budgets)
+            # Dropped while the transaction still excludes all others: nobody can keep an old one.
+            del self._indexes[org]
+            return await work(Change(budgets, index, self._now(), notices))
+
+        result = await self._store.transact(run)
+        self._on_notices(org, notices)
+        return result
+
+    async def run_due(self, org: Org) -> None:
+        """What a job does each minute: let holds lapse, end suspense, close windows that are over."""
+        for _ in range(PASSES_MAX):
+            if await self._lapse(org, await self._due(org)) < DUE_MAX:
+                break
+            await asyncio.sleep(0)
+        after = b""
+        while ids := await self._suspended(org, after):
+            await self._lapse(org, ids)
+            after = ids[-1]
+        for _ in range(PASSES_MAX):
+            if await self.change(org, lambda change: changes.close_windows(change, DUE_MAX)) < DUE_MAX:
+                break
+            await asyncio.sleep(0)
+
+    async def _due(self, org: Org) -> Sequence[bytes]:
+        async def read(transaction: Transaction) -> Sequence[bytes]:
+            return await transaction.unit(org).budgets.due_holds(self._now().trusted, DUE_MAX)
+
+        return await self._store.transact(read)
+
+    async def _suspended(self, org: Org, after: bytes) -> Sequence[bytes]:
+        async def read(transaction: Transaction) -> Sequence[bytes]:
+            return await transaction.unit(org).budgets.suspended_holds(after, DUE_MAX)
+
+        return await self._store.transact(read)
+
+    async def _lapse(self, org: Org, ids: Sequence[bytes]) -> int:
+        if ids:
+            await self._commit([(org, Lapse(hold_id)) for hold_id in ids])
+        return len(ids)
+
+    async def _index(self, org: Org, budgets: BudgetStore) -> BudgetIndex:
+        index = self._indexes.get(org)
+        if index is None:
+            index = self._indexes[org] = BudgetIndex(await budgets.active())
+        return index
+
+    async def _drain_waiting(self) -> None:
+        """Commit what waits, group by group, until nothing waits."""
+        # One turn of the loop: questions that are ready now join the first group.
+        await asyncio.sleep(0)
+        while self._waiting:
+            group, self._waiting = self._waiting[:TOGETHER_MAX], self._waiting[TOGETHER_MAX:]
+            await self._answer_group(group)
+            await asyncio.sleep(0)
+        self._drain = None
+
+    async def _answer_group(self, group: list[_Waiting]) -> None:
+        try:
+            answers = await self._commit([(waiting.org, waiting.question) for waiting in group])
+        except Unavailable as error:
+            for waiting in group:
+                _give(waiting, error)
+        except Exception as error:  # noqa: BLE001 - one question's fault; each then meets its own
+            if len(group) == 1:
+                _give(group[0], error)
+                return
+            for waiting in group:
+                await self._answer_group([waiting])
+        else:
+            for waiting, answer in zip(group, answers, strict=True):
+                _give(waiting, answer)
+
+    async def _commit(self, asked: Sequence[tuple[Org, Question[object]]]) -> list[object | AppError]:
+        """Decide in order, each organisation's questions over one book; return after the commit."""
+        shares: dict[Org, list[int]] = {}
+        for place, (org, _) in enumerate(asked):
+            shares.setdefault(org, []).append(place)
+        answers: dict[int, object | AppError] = {}
+        heard: list[tuple[Org, list[Notice]]] = []
+
+        async def together(transaction: Transaction) -> None:
+            now = self._now()
+            for org, places in shares.items():
+                budgets = transaction.unit(org).budgets
+                index = await self._index(org, budgets)
+                questions = [asked[place][1] for place in places]
+                decided, notices = await decide_all(budgets, index, questions, now)
+                answers.update(zip(places, decided, strict=True))
+                heard.append((org, notices))
+
+        await self._store.transact(together)
+        for org, notices in heard:
+            if notices:
+                self._on_notices(org, notices)
+        return [answers[place] for place in range(len(asked))]
+
+
+def _give(waiting: _Waiting, answer: object) -> None:
+    """Answer one caller, unless it has gone."""
+    if waiting.answer.done():
+        return
+    if isinstance(answer, Exception):
+        waiting.answer.set_exception(answer)
+    else:
+        waiting.answer.set_result(answer)

@@ -1,0 +1,204 @@
+"""Budgets in SQLite, bound to one organisation: bulk loads into a book, and its writes.
+
+`enforcement.ports.BudgetStore` on the writer connection. A commit reads each row at most
+once and writes it at most once; all statements seek by a key. Not here: lists for
+readers (`budget_lists`).
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+
+from bursar.budgets.book import Book, TrackKey, Writes
+from bursar.budgets.budget import Budget
+from bursar.budgets.gate import GateKey
+from bursar.budgets.incident import Decision, Incident
+from bursar.budgets.window import Window, WindowKey
+from bursar.core.ids import Org
+from bursar.enforcement.ports import Written
+from bursar.storage.sqlite import budget_rows as rows
+
+_IN_MAX = 64
+"""Values in one list of a statement; more are looked up in several."""
+
+
+def _upsert(table: str, key: str, columns: str) -> str:
+    names = [name.strip() for name in columns.split(",")]
+    keys = [name.strip() for name in key.split(",")]
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
+    return f"""INSERT INTO {table} (org, {columns}) VALUES (?{", ?" * len(names)})
+        ON CONFLICT (org, {key}) DO UPDATE SET {changes}"""
+
+
+_ACTIVE = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND deleted_at IS NULL ORDER BY id"
+_PUT_BUDGET = _upsert("budget", "id", rows.BUDGET_COLUMNS)
+_DELETE_BUDGET = "UPDATE budget SET deleted_at = ?3 WHERE org = ?1 AND id = ?2"
+_PUT_WINDOW = _upsert("budget_window", "budget, member, starts_at", rows.WINDOW_COLUMNS)
+_PUT_HOLD = _upsert("hold", "id", rows.HOLD_COLUMNS)
+_PUT_GATE = _upsert("gate", "kind, name", "kind, name, epoch, stops")
+_PUT_INCIDENT = _upsert("incident", "id", rows.INCIDENT_COLUMNS)
+_PUT_CLOCK = """INSERT INTO decision_clock (org, last_at) VALUES (?, ?)
+    ON CONFLICT (org) DO UPDATE SET last_at = max(last_at, excluded.last_at)"""
+_ADD_POSTING = """INSERT INTO posting (org, source, part, effect, at, parts) VALUES (?1, ?2,
+    coalesce((SELECT max(part) + 1 FROM posting WHERE org = ?1 AND source = ?2), 0), ?3, ?4, ?5)"""
+_ADD_APPROVAL = """INSERT INTO approval
+    (org, id, incident, at, resolution, actor, note, limit_amount, until)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+HOLDS = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ?"
+# Indexes are named where the planner, which knows no counts, would rather walk the organisation.
+HOLDS_BY_ID = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ? AND id"
+HOLDS_BY_KEY = f"SELECT {rows.HOLD_COLUMNS} FROM hold INDEXED BY hold_by_key WHERE org = ? AND key"
+WINDOWS = f"SELECT {rows.WINDOW_COLUMNS} FROM budget_window WHERE org = ?"
+_TRACK = f"{WINDOWS} AND budget = ? AND member = ?"
+_LATEST = f"{_TRACK} ORDER BY starts_at DESC LIMIT 1"
+_BEFORE = f"{_TRACK} AND starts_at <= ? ORDER BY starts_at DESC LIMIT 1"
+_AFTER = f"{_TRACK} AND starts_at > ? ORDER BY starts_at LIMIT 1"
+_ONE = f"{_TRACK} AND starts_at = ?"
+_RUNNING_WINDOWS = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window INDEXED BY budget_window_running
+    WHERE org = ? AND state <> 'closed'"""
+_RUNNING = f"{_RUNNING_WINDOWS} AND budget = ?"
+_DUE = f"""{_RUNNING_WINDOWS} AND state = 'open'
+    AND (ends_at <= ? OR (member <> '' AND open_legs = 0 AND touched_at <= ?))
+    AND budget IN (SELECT id FROM budget WHERE org = ? AND deleted_at IS NULL) LIMIT ?"""
+_GATE = "SELECT kind, name, epoch, stops FROM gate WHERE org = ? AND kind = ? AND name = ?"
+_ANY_GATE = "SELECT 1 FROM gate WHERE org = ? LIMIT 1"
+_POSTED = "SELECT parts FROM posting WHERE org = ? AND source = ?"
+_DUE_HOLDS = """SELECT id FROM hold WHERE org = ? AND state = 'open' AND expires_at <= ?
+    ORDER BY expires_at LIMIT ?"""
+_SUSPENDED = "SELECT id FROM hold WHERE org = ? AND state = 'suspense' AND id > ? ORDER BY id LIMIT ?"
+_INCIDENT = f"SELECT {rows.INCIDENT_COLUMNS} FROM incident WHERE org = ? AND id = ?"
+_LAST_DECIDED = "SELECT coalesce(max(last_at), 0) FROM decision_clock"
+
+
+def last_decided_at(connection: sqlite3.Connection) -> int:
+    """Return the latest time by which this file decided anything, 0 for none: where the clock goes on."""
+    return int(connection.execute(_LAST_DECIDED).fetchone()[0])
+
+
+class SqliteBudgets:
+    """`enforcement.ports.BudgetStore` on the writer connection."""
+
+    def __init__(self, connection: sqlite3.Connection, org: Org) -> None:
+        self._connection = connection
+        self._org = org
+
+    async def active(self) -> list[Budget]:
+        """Return the budgets that are not deleted, in order of id."""
+        return [rows.budget_of(row) for row in self._connection.execute(_ACTIVE, (self._org,))]
+
+    async def put(self, budget: Budget) -> None:
+        """Store a budget, new or changed."""
+        self._connection.execute(_PUT_BUDGET, (self._org, *rows.row_of_budget(budget)))
+
+    async def mark_deleted(self, budget_id: bytes, at: int) -> None:
+        """Take a budget out of the active ones."""
+        self._connection.execute(_DELETE_BUDGET, (self._org, budget_id, at))
+
+    async def load_holds(self, book: Book, ids: Collection[bytes], keys: Collection[bytes]) -> None:
+        """Load holds by id and by key; one that is named by both is one object."""
+        for lookup, values in ((HOLDS_BY_ID, ids), (HOLDS_BY_KEY, keys)):
+            for part in _parts(values):
+                sql = f"{lookup} IN ({', '.join('?' * len(part))})"
+                for row in self._connection.execute(sql, (self._org, *part)):
+                    if row[0] not in book.holds:
+                        book.load_hold(rows.hold_of(row))
+
+    async def load_tracks(self, book: Book, tracks: Mapping[TrackKey, Collection[int]]) -> None:
+        """Load of each track the latest window; for instants before it, their neighbours too."""
+        execute = self._connection.execute
+        for key in sorted(tracks):
+            where = (self._org, *key)
+            row = execute(_LATEST, where).fetchone()
+            if row is None:
+                book.load_track(key)
+                continue
+            found = {row[2]: row}
+            for at in tracks[key]:
+                if at < row[2]:
+                    for sql in (_BEFORE, _AFTER):
+                        near = execute(sql, (*where, at)).fetchone()
+                        if near is not None:
+                            found[near[2]] = near
+            book.load_track(key, [rows.window_of(one) for one in found.values()])
+
+    async def load_legs(self, book: Book) -> None:
+        """Load the windows of the legs of all loaded holds."""
+        self._load_windows(book, {leg.window for hold in book.holds.values() for leg in hold.legs})
+
+    async def load_gates(self, book: Book, keys: Collection[GateKey]) -> None:
+        """Load gates; nothing is asked for one by one where no gate was ever stopped."""
+        execute = self._connection.execute
+        if not keys or execute(_ANY_GATE, (self._org,)).fetchone() is None:
+            return
+        for kind, name in keys:
+            row = execute(_GATE, (self._org, kind.value, name)).fetchone()
+            if row is not None:
+                book.gates.load(rows.gate_of(row))
+
+    async def load_running(self, book: Book, budget_id: bytes) -> None:
+        """Load every window of a budget that is not closed."""
+        for row in self._connection.execute(_RUNNING, (self._org, budget_id)):
+            book.load_window(rows.window_of(row))
+
+    async def load_posted(self, book: Book, sources: Collection[bytes]) -> dict[bytes, list[WindowKey]]:
+        """Load the windows that these events were posted to."""
+        found: dict[bytes, list[WindowKey]] = {}
+        for source in sources:
+            packed = self._connection.execute(_POSTED, (self._org, source)).fetchall()
+            keys = {key for (parts,) in packed for key, _ in rows.parts_of(parts)}
+            self._load_windows(book, keys)
+            found[source] = sorted(keys)
+        return found
+
+    async def due_holds(self, at: int, most: int) -> list[bytes]:
+        """Return ids of open holds whose time is over, the longest overdue first."""
+        return [row[0] for row in self._connection.execute(_DUE_HOLDS, (self._org, at, most))]
+
+    async def suspended_holds(self, after: bytes, most: int) -> list[bytes]:
+        """Return ids of holds in suspense, in order, from behind `after`."""
+        return [row[0] for row in self._connection.execute(_SUSPENDED, (self._org, after, most))]
+
+    async def load_due(self, book: Book, at: int, quiet_since: int, most: int) -> int:
+        """Load open windows of active budgets that may be over."""
+        found = self._connection.execute(_DUE, (self._org, at, quiet_since, self._org, most)).fetchall()
+        for row in found:
+            book.load_window(rows.window_of(row))
+        return len(found)
+
+    async def incident(self, incident_id: bytes) -> Incident | None:
+        """Return an incident."""
+        row = self._connection.execute(_INCIDENT, (self._org, incident_id)).fetchone()
+        return None if row is None else rows.incident_of(row)
+
+    async def approve(self, approval_id: bytes, incident_id: bytes, decision: Decision, at: int) -> None:
+        """Keep what a person decided about an incident."""
+        d = decision
+        values = (approval_id, incident_id, at, d.resolution.value, d.actor, d.note, d.limit, d.until)
+        self._connection.execute(_ADD_APPROVAL, (self._org, *values))
+
+    async def write(self, writes: Writes, beside: Written) -> None:
+        """Write each window and hold once, append the postings, move the clock on."""
+        many, org, at = self._connection.executemany, self._org, beside.at
+        many(_PUT_WINDOW, [(org, *rows.row_of_window(window)) for window in writes.windows])
+        many(_PUT_HOLD, [(org, *rows.row_of_hold(hold)) for hold in writes.holds])
+        many(
+            _ADD_POSTING,
+            [(org, p.source, p.effect.value, at, rows.packed_parts(p.parts)) for p in writes.postings],
+        )
+        many(_PUT_GATE, [(org, *rows.row_of_gate(gate)) for gate in beside.gates])
+        many(_PUT_INCIDENT, [(org, *rows.row_of_incident(one)) for one in beside.incidents])
+        self._connection.execute(_PUT_CLOCK, (org, at))
+
+    def _load_windows(self, book: Book, keys: Iterable[WindowKey]) -> None:
+        for key in keys:
+            if key not in book.windows:
+                row = self._connection.execute(_ONE, (self._org, *key)).fetchone()
+                window: Window = rows.window_of(row)
+                book.load_window(window)
+
+
+def _parts(values: Collection[bytes]) -> Iterable[list[bytes]]:
+    """Yield the different values in lists that one statement takes."""
+    different = list(dict.fromkeys(values))
+    for start in range(0, len(different), _IN_MAX):
+        yield different[start : start + _IN_MAX]

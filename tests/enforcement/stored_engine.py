@@ -1,0 +1,227 @@
+"""The engine in memory and the desk on a file, side by side: asked the same, they must say the same.
+
+Each operation runs in memory first and then through `Desk` on SQLite, by the same clock; answers
+and errors must be equal, and `check_stored` compares every row. So whatever is proved of the
+decisions in memory holds for what lies on the disk.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from memory_engine import CALL, HOUR, Engine
+
+from bursar.budgets import lease
+from bursar.budgets.amounts import Amounts
+from bursar.budgets.book import Notice, Occasion
+from bursar.budgets.budget import Budget
+from bursar.budgets.gate import Gate, Gates
+from bursar.budgets.hold import Granted, Hold, Request
+from bursar.budgets.matching import Call
+from bursar.budgets.refusal import Refused, Stopped
+from bursar.budgets.settlement import Settled, Spend
+from bursar.core.errors import AppError
+from bursar.core.ids import Org
+from bursar.enforcement import changes, questions
+from bursar.enforcement.changes import Change
+from bursar.enforcement.desk import Desk
+from bursar.storage.sqlite import budget_rows as rows
+from bursar.storage.sqlite.budgets import HOLDS, WINDOWS
+from bursar.storage.sqlite.store import SqliteStore
+
+Result = TypeVar("Result")
+
+
+class Files:
+    """One file and one loop for all examples, each of which has an organisation of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.loop = asyncio.new_event_loop()
+        self.org = Org(0)
+        self.store = self._opened()
+
+    def _opened(self) -> SqliteStore:
+        store = SqliteStore(self.directory, clock=lambda: 0, canonicalise=lambda p, m: (p, m))
+        store.open()
+        return store
+
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = self._opened()
+
+    def close(self) -> None:
+        self.store.close()
+        self.loop.close()
+
+
+class StoredEngine(Engine):
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        files.org = self.org = Org(files.org + 1)
+        self.told: list[Notice] = []
+        super().__init__()
+        self.start()
+
+    def start(self) -> None:
+        def hear(org: Org, notices: Sequence[Notice]) -> None:
+            assert org == self.org
+            self.told += notices
+
+        self.desk = Desk(self.files.store, self.now, hear)
+
+    # --- both sides
+
+    def run(self, work: Awaitable[Result]) -> Result:
+        async def awaited() -> Result:
+            return await work
+
+        return self.files.loop.run_until_complete(awaited())
+
+    def both(self, memory: Callable[[], Result], stored: Callable[[], Awaitable[object]]) -> Result:
+        """Do the same in memory and on the file; they must answer, or refuse, alike."""
+        self.flush_gates()
+        try:
+            wanted = memory()
+        except AppError as error:
+            with pytest.raises(type(error)):
+                self.run(stored())
+            raise
+        answer = self.run(stored())
+        assert answer == wanted, (answer, wanted)
+        return wanted
+
+    def asked(self, memory: Callable[[], Result], question: questions.Question[object]) -> Result:
+        return self.both(memory, lambda: self.desk.ask(self.org, question))
+
+    def changed(self, memory: Callable[[], Result], work: Callable[[Change], Awaitable[object]]) -> Result:
+        return self.both(memory, lambda: self.desk.change(self.org, work))
+
+    def flush_gates(self) -> None:
+        """Gates are changed on the book itself in these tests: write what has changed."""
+        gates, self.book.gates.changed = self.book.gates.changed, {}
+        for gate in gates.values():
+            self.run(self.desk.change(self.org, partial(self._put_gate, gate)))
+
+    @staticmethod
+    async def _put_gate(gate: Gate, change: Change) -> None:
+        def put(own: Gates) -> Gate:
+            own.put(gate)
+            return gate
+
+        await changes.change_gate(change, gate.key, put)
+
+    # --- the operations
+
+    def create(self, budget: Budget) -> None:
+        self.changed(lambda: Engine.create(self, budget) or budget, lambda c: changes.create(c, budget))
+
+    def delete(self, budget: Budget) -> None:
+        self.changed(lambda: Engine.delete(self, budget), lambda c: changes.delete(c, budget.id))
+
+    def change_limit(self, budget_id: bytes, limit: int) -> None:
+        def memory() -> Budget:
+            Engine.change_limit(self, budget_id, limit)
+            return self.budgets[budget_id]
+
+        self.changed(memory, lambda c: changes.change_limit(c, budget_id, limit))
+
+    def move_zone(self, budget_id: bytes, zone: str) -> None:
+        def memory() -> Budget:
+            Engine.move_zone(self, budget_id, zone)
+            return self.budgets[budget_id]
+
+        self.changed(memory, lambda c: changes.move_zone(c, budget_id, zone))
+
+    def ask(self, request: Request) -> Granted | Refused | Stopped:
+        return self.asked(lambda: Engine.ask(self, request), questions.Authorise(request))
+
+    def settle(self, hold: Hold, amounts: Amounts, *, key: bytes | None = None) -> Settled:
+        question = questions.Settle(hold.id, amounts, self.wall, key)
+        return self.asked(lambda: Engine.settle(self, hold, amounts, key=key), question)
+
+    def void(self, hold: Hold, *, by_operator: bool = False) -> None:
+        def memory() -> Hold:
+            Engine.void(self, hold, by_operator=by_operator)
+            return hold
+
+        self.asked(memory, questions.Void(hold.id, by_operator=by_operator))
+
+    def extend(self, hold: Hold, deadline: int) -> None:
+        def memory() -> Hold:
+            Engine.extend(self, hold, deadline)
+            return hold
+
+        self.asked(memory, questions.Extend(hold.id, deadline))
+
+    def post(self, amounts: Amounts, call: Call = CALL, *, at: int | None = None) -> Spend:
+        self.flush_gates()
+        spend = super().post(amounts, call, at=at)
+        self.run(self.desk.ask(self.org, questions.Post(spend)))
+        return spend
+
+    def correct(self, source: bytes, old: Amounts, new: Amounts) -> None:
+        question = questions.Correct(source, old=old, new=new)
+        self.asked(lambda: Engine.correct(self, source, old, new), question)
+
+    def run_jobs(self) -> None:
+        self.both(lambda: Engine.run_jobs(self), lambda: self.desk.run_due(self.org))
+
+    def acquire(
+        self, demand: lease.Demand, call: Call = CALL, *, nonce: bytes = b"n", key: bytes | None = None
+    ) -> Granted | Refused | Stopped:
+        number = self.number()
+        request = lease.LeaseRequest(
+            hold_id=number,
+            key=key or number,
+            digest=b"l",
+            call=call,
+            nonce=nonce,
+            demand=demand,
+            ttl=HOUR // 2,
+        )
+        matched = self.index.matching(call)
+        return self.asked(
+            lambda: self.commit(lambda: lease.acquire(self.book, request, matched, self.now())),
+            questions.Acquire(request),
+        )
+
+    def report(self, hold: Hold, sent: lease.Report) -> lease.Reported:
+        return self.asked(lambda: Engine.report(self, hold, sent), questions.Report(hold.id, sent))
+
+    def restart(self) -> None:
+        self.flush_gates()
+        super().restart()
+        self.files.reopen()
+        assert self.files.store.last_decided_at() >= max(
+            (h.created_at for h in self.book.holds.values()), default=0
+        )
+        self.start()
+
+    # --- looking
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """Return the rows of a query bound to the organisation."""
+        with closing(self.files.store.reader()) as connection:
+            return [tuple(row) for row in connection.execute(sql, (self.org,))]
+
+    def check_stored(self) -> None:
+        super().check_stored()
+        self.flush_gates()
+        windows = [rows.window_of(row) for row in self.rows(WINDOWS)]
+        holds = [rows.hold_of(row) for row in self.rows(HOLDS)]
+        postings = Counter(
+            (source, effect, rows.parts_of(parts))
+            for source, effect, parts in self.rows("SELECT source, effect, parts FROM posting WHERE org = ?")
+        )
+        [(incidents,)] = self.rows("SELECT count(*) FROM incident WHERE org = ?")
+        assert {window.key: window for window in windows} == self.book.windows
+        assert {hold.id: hold for hold in holds} == self.book.holds
+        assert postings == Counter((p.source, p.effect.value, p.parts) for p in self.postings)
+        assert Counter(self.told) == Counter(self.notices)
+        assert incidents == len(self.heard(Occasion.INCIDENT))
