@@ -6,13 +6,13 @@ caller asks again, as one does that has heard nothing. A process of its own, bec
 
 import asyncio
 import json
-import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
 sys.path.append(str(Path(__file__).parents[1] / "budgets"))
 
 from memory_engine import CALL, START, cost, numbered
@@ -26,6 +26,7 @@ from bursar.enforcement import changes
 from bursar.enforcement.desk import Desk
 from bursar.enforcement.questions import Authorise, Question, Settle, Void
 from bursar.storage.sqlite.store import SqliteStore
+from support.crash import is_killed, kill_at
 
 ORG = Org(1)
 BUDGETS = [
@@ -85,28 +86,8 @@ def state(store: SqliteStore) -> list[list[object]]:
 def ask_until(directory: Path, statement: int) -> None:
     """Run in the child: never comes back when the batch has that many statements."""
     store, desk = opened(directory)
-    seen = 0
-
-    def count(_sql: str) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == statement:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    assert store._writer is not None
-    store._writer.set_trace_callback(count)
+    kill_at(store._writer, statement)
     ask(desk, BATCH)
-
-
-def killed_at(directory: Path, statement: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        try:
-            ask_until(directory, statement)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def main(folder: Path) -> None:
@@ -122,7 +103,7 @@ def main(folder: Path) -> None:
         statement += 1
         directory = folder / str(statement)
         shutil.copytree(folder / "before", directory)
-        killed = killed_at(directory, statement)
+        killed = is_killed(partial(ask_until, directory, statement))
         store, desk = opened(directory)
         found = state(store)
         outcome = "absent" if found == absent else "whole" if found == whole else "half"

@@ -5,15 +5,17 @@ A process of its own, because it forks.
 """
 
 import json
-import os
 import shutil
-import signal
 import sys
+from functools import partial
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
 sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 
 from audited_ledger import HOUR, NOON, AuditedLedger, event
+
+from support.crash import is_killed, kill_at
 
 BATCH = [
     event("fresh", agent="new", run="r2", reported_nusd=7),
@@ -39,29 +41,8 @@ def prepare(directory: Path) -> None:
 def post_until(directory: Path, statement: int) -> None:
     """Run in the child: never comes back when the batch has that many statements."""
     ledger = AuditedLedger(directory)
-    seen = 0
-
-    def count(_sql: str) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == statement:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    writer = ledger.store._writer
-    assert writer is not None
-    writer.set_trace_callback(count)
+    kill_at(ledger.store._writer, statement)
     ledger.post(BATCH)
-
-
-def killed_at(directory: Path, statement: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        try:
-            post_until(directory, statement)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def state(ledger: AuditedLedger) -> str:
@@ -76,7 +57,7 @@ def main(folder: Path) -> None:
         statement += 1
         directory = folder / str(statement)
         shutil.copytree(folder / "before", directory)
-        killed = killed_at(directory, statement)
+        killed = is_killed(partial(post_until, directory, statement))
         ledger = AuditedLedger(directory)
         outcome = {
             "statement": statement,
