@@ -104,7 +104,7 @@ def test_a_book_stays_within_its_bound_and_right(event: MakeEvent) -> None:
     for number in range(5_000):
         book.price(event(f"model-{number}", "acme"))
 
-    assert len(book._standard) <= 4_096
+    assert len(book._by_tier[ServiceTier.STANDARD]) <= 4_096
     assert book.price(event("gpt-4o", "openai", input_tokens=1)).computed_nusd == 2_500
 
 

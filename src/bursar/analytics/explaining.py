@@ -6,10 +6,8 @@ explained by its old price. Which line applies is decided in `pricing.cards`.
 
 from typing import NamedTuple
 
-import msgspec
-
 from bursar.core.usage import NO_TEXT, RateCard, Source, Subject, UsageEvent
-from bursar.ledger.rows import EntryRow
+from bursar.ledger.rows import EntryRow, counts_of
 from bursar.pricing.cards import applied_lines, context_of, count_of
 from bursar.pricing.units import REQUEST, UNITS
 
@@ -61,18 +59,10 @@ def _usd(amount_e6: int) -> str:
 
 def _counts(row: EntryRow) -> UsageEvent:
     """Return an event with the row's counts and nothing else of it."""
-    event = UsageEvent(
+    return UsageEvent(
         key=row.key,
         occurred_at=row.occurred_at,
         subject=Subject(NO_TEXT, NO_TEXT, NO_TEXT),
         source=Source(row.source),
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        reasoning_tokens=row.reasoning_tokens,
-        cache_read_tokens=row.cache_read_tokens,
-        cache_write_5m_tokens=row.cache_write_5m_tokens,
-        cache_write_1h_tokens=row.cache_write_1h_tokens,
+        **counts_of(row),  # type: ignore[arg-type] # named as the counts of an event are
     )
-    if row.media is None:
-        return event
-    return msgspec.structs.replace(event, **msgspec.json.decode(row.media, type=dict[str, int]))

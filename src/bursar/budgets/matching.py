@@ -60,9 +60,6 @@ class TooManyBudgets(Conflict):
     code = "too_many_budgets"
 
 
-NONE_MATCHED = Matched((), ())
-
-
 class BudgetIndex:
     """The active budgets of one organisation, arranged for `matching`. Never changes."""
 

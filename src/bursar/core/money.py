@@ -14,7 +14,6 @@ NUSD_MAX = 2**63 - 1
 """The largest amount a ledger column holds: about 9.22 × 10⁹ USD."""
 
 _STEP_USD = Decimal("1e-9")
-_MAX_USD = Decimal(NUSD_MAX).scaleb(-9)
 # The default context keeps 28 digits and would round a long amount before we do: "0.00000000050…01"
 # would become a tie. `quantize` rounds the operand itself, once; this only has to hold its result.
 _EXACT = Context(prec=100)

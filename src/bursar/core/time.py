@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 
 from bursar.core.errors import InvalidInput
 
-MICROS_PER_MILLISECOND = 1_000
 MICROS_PER_SECOND = 1_000_000
 MICROS_PER_MINUTE = 60_000_000
 MICROS_PER_HOUR = 3_600_000_000

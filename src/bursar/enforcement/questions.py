@@ -92,6 +92,11 @@ class _Asked(msgspec.Struct, frozen=True):
     def source(self) -> bytes | None:
         return None
 
+    def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
+        """No budget beyond the legs of its hold, or those that its event was posted to."""
+        del book
+        return None
+
 
 class Authorise(_Asked, frozen=True):
     """Set the worst case of a call aside."""
@@ -142,11 +147,6 @@ class _OfHold(_Asked, frozen=True):
     def hold_id(self) -> bytes:
         """The hold."""
         return self.id
-
-    def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
-        """No budget beyond the hold's own legs."""
-        del book
-        return None
 
     def named(self, book: Book) -> Hold:
         """Return the hold.
@@ -260,11 +260,6 @@ class Correct(_Asked, frozen=True):
     def source(self) -> bytes:
         """The event's key."""
         return self.event
-
-    def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
-        """No budget beyond those it was posted to."""
-        del book
-        return None
 
     def decide(self, scene: Scene) -> None:
         """See `budgets.settlement.correct`."""

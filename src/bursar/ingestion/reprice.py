@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, InvalidInput
 from bursar.core.ids import Org
@@ -24,7 +22,7 @@ from bursar.core.time import Clock
 from bursar.core.usage import Billing, Price, Subject, UsageEvent
 from bursar.ingestion.ports import PriceBooks, Pricer, Standing, Store, Transaction, UnitOfWork
 from bursar.ledger.posting import Correction, correct
-from bursar.ledger.rows import FLAG_CLOCK_SUSPECT, FLAG_TIME_STAMPED, EntryRow, flags_of
+from bursar.ledger.rows import FLAG_CLOCK_SUSPECT, FLAG_TIME_STAMPED, EntryRow, counts_of, flags_of
 
 SLICE_EVENTS = 100
 """Events a transaction looks at while nobody else may write: 15 ms where all get a price (2 cores)."""
@@ -219,17 +217,11 @@ def priced_row(standing: Standing, price: Price, *, card: int, batch: int) -> En
 def event_of(standing: Standing) -> UsageEvent:
     """Return the event of a row, as far as its price and its flags depend on it."""
     row = standing.row
-    event = UsageEvent(
+    return UsageEvent(
         key=row.key,
         occurred_at=row.occurred_at,
         subject=Subject(*standing.subject),
         source=row.source,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        reasoning_tokens=row.reasoning_tokens,
-        cache_read_tokens=row.cache_read_tokens,
-        cache_write_5m_tokens=row.cache_write_5m_tokens,
-        cache_write_1h_tokens=row.cache_write_1h_tokens,
         duration_ms=row.duration_ms,
         reported_nusd=row.reported_nusd,
         is_error=row.is_error,
@@ -237,10 +229,8 @@ def event_of(standing: Standing) -> UsageEvent:
         service_tier=row.service_tier,
         time_stamped=bool(row.flags & FLAG_TIME_STAMPED),
         clock_suspect=bool(row.flags & FLAG_CLOCK_SUSPECT),
+        **counts_of(row),  # type: ignore[arg-type] # named as the counts of an event are
     )
-    if row.media is None:
-        return event
-    return msgspec.structs.replace(event, **msgspec.json.decode(row.media, type=dict[str, int]))
 
 
 def text_from_place(place: Place) -> str:

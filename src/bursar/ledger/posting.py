@@ -27,6 +27,7 @@ from bursar.ledger.rows import (
     EntryRow,
     Refs,
     flags_of,
+    media_of,
 )
 
 _encode_json = msgspec.json.Encoder().encode
@@ -180,11 +181,9 @@ def media_text(event: UsageEvent) -> str | None:
 
 def measures_of(row: EntryRow) -> tuple[int, ...]:
     """Return what one row adds to every roll-up, in the order of `Measures`."""
-    media_tokens = web_searches = 0
-    if row.media is not None:
-        units = msgspec.json.decode(row.media, type=dict[str, int])
-        web_searches = units.pop("web_searches", 0)
-        media_tokens = sum(units.values())
+    units = media_of(row)
+    web_searches = units.pop("web_searches", 0)
+    media_tokens = sum(units.values())
     counts = row[12:18]
     cost = row.cost_nusd
     tokens = sum(counts) + media_tokens if cost is None else 0

@@ -7,6 +7,8 @@ what every roll-up sums. Both are plain tuples because a batch holds a thousand 
 
 from typing import NamedTuple
 
+import msgspec
+
 from bursar.core.usage import Billing, ServiceTier, Source, UsageEvent
 
 HOUR_MICROS = 3_600_000_000
@@ -135,6 +137,24 @@ SELDOM_COLUMNS = frozenset({"session", "hold", "media", "attributes"})
 """Columns that most events leave empty; a row without them is bound with four values less."""
 
 PLAIN_COLUMNS = tuple(name for name in ENTRY_COLUMNS if name not in SELDOM_COLUMNS)
+
+
+def media_of(row: EntryRow) -> dict[str, int]:
+    """Return the rare units of a row by name, empty for nearly all."""
+    return {} if row.media is None else msgspec.json.decode(row.media, type=dict[str, int])
+
+
+def counts_of(row: EntryRow) -> dict[str, int]:
+    """Return the disjoint counts of a row by their names in `UsageEvent`; rare ones where there are any."""
+    return {
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "reasoning_tokens": row.reasoning_tokens,
+        "cache_read_tokens": row.cache_read_tokens,
+        "cache_write_5m_tokens": row.cache_write_5m_tokens,
+        "cache_write_1h_tokens": row.cache_write_1h_tokens,
+        **media_of(row),
+    }
 
 
 _SOURCE_FLAGS = [number << _SOURCE_SHIFT for number in range(max(Source) + 1)]

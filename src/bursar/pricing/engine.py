@@ -55,11 +55,7 @@ class PriceBook:
         self._basis = basis
         self._reported_wins = basis is CostBasis.AUTO
         self._report_needed = basis is CostBasis.REPORTED
-        self._standard: dict[tuple[str, str], Course] = {}
-        self._by_tier: tuple[dict[tuple[str, str], Course], ...] = (
-            self._standard,
-            *({} for _ in range(len(ServiceTier) - 1)),
-        )
+        self._by_tier: tuple[dict[tuple[str, str], Course], ...] = tuple({} for _ in ServiceTier)
         # Neighbours mostly share their subject. One tuple, so that threads never mix two.
         self._last: tuple[Subject | None, ServiceTier, Course | None] = (None, _STANDARD, None)
 

@@ -32,6 +32,7 @@ from bursar.ledger.rows import (
     FLAG_CLOCK_SUSPECT,
     FLAG_TIME_STAMPED,
     EntryRow,
+    counts_of,
 )
 from bursar.web.guard import Guard
 from bursar.web.principal import Principal
@@ -157,7 +158,7 @@ def _event(event: Event) -> dict[str, object]:
         "session": uuid_text_from_id(row.session) if row.session else None,
         "hold": text_from_id("hold", row.hold) if row.hold else None,
         "status": "error" if row.is_error else "ok",
-        "usage": _usage(row),
+        "usage": counts_of(row),
         "duration_ms": row.duration_ms,
         **_cost(row),
         "billing": Billing(row.billing).name.lower(),
@@ -169,21 +170,6 @@ def _event(event: Event) -> dict[str, object]:
         "attributes": msgspec.Raw(row.attributes.encode()) if row.attributes else {},
         "entries_url": f"/v1/events/{event_id}",
     }
-
-
-def _usage(row: EntryRow) -> dict[str, object]:
-    """Return the disjoint counts; media units only where there are any."""
-    counts: dict[str, object] = {
-        "input_tokens": row.input_tokens,
-        "output_tokens": row.output_tokens,
-        "reasoning_tokens": row.reasoning_tokens,
-        "cache_read_tokens": row.cache_read_tokens,
-        "cache_write_5m_tokens": row.cache_write_5m_tokens,
-        "cache_write_1h_tokens": row.cache_write_1h_tokens,
-    }
-    if row.media is not None:
-        counts |= msgspec.json.decode(row.media, type=dict[str, int])
-    return counts
 
 
 def _cost(row: EntryRow) -> dict[str, object]:
@@ -236,7 +222,7 @@ def _step(step: Step) -> dict[str, object]:
         "revision": step.revision,
         "batch": step.row.batch,
         "occurred_at": text_from_micros(step.row.occurred_at),
-        "usage": _usage(step.row),
+        "usage": counts_of(step.row),
         **_cost(step.row),
     }
 
