@@ -24,6 +24,7 @@ from bursar.core.ids import Org
 from bursar.core.periods import Period
 from bursar.enforcement import changes
 from bursar.enforcement.desk import Desk
+from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.questions import Authorise, Question, Settle, Void
 from bursar.storage.sqlite.store import SqliteStore
 from support.crash import is_killed, kill_at
@@ -54,7 +55,7 @@ BATCH: list[Question[object]] = [
 def opened(directory: Path) -> tuple[SqliteStore, Desk]:
     store = SqliteStore(directory, clock=lambda: START, canonicalise=lambda p, m: (p, m))
     store.open()
-    return store, Desk(store, lambda: Now(START))
+    return store, Desk(store, Indexes(), lambda: Now(START))
 
 
 def ask(desk: Desk, questions: Sequence[Question[object]]) -> list[object]:

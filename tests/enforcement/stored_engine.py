@@ -30,6 +30,7 @@ from bursar.core.ids import Org
 from bursar.enforcement import changes, questions
 from bursar.enforcement.changes import Change
 from bursar.enforcement.desk import Desk
+from bursar.enforcement.indexes import Indexes
 from bursar.storage.sqlite import budget_rows as rows
 from bursar.storage.sqlite.budgets import HOLDS, WINDOWS
 from bursar.storage.sqlite.store import SqliteStore
@@ -73,7 +74,7 @@ class StoredEngine(Engine):
             assert org == self.org
             self.told += notices
 
-        self.desk = Desk(self.files.store, self.now, hear)
+        self.desk = Desk(self.files.store, Indexes(), self.now, hear)
 
     # --- both sides
 

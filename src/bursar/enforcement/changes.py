@@ -20,7 +20,7 @@ from bursar.budgets.window import RUN_QUIET_MICROS
 from bursar.core.errors import NotFound
 from bursar.core.ids import new_id
 from bursar.enforcement.commits import written
-from bursar.enforcement.ports import BudgetStore
+from bursar.enforcement.ports import BudgetStore, UnitOfWork
 
 
 class Change(NamedTuple):
@@ -29,10 +29,15 @@ class Change(NamedTuple):
     `notices` collects what somebody should hear of once it is committed.
     """
 
-    budgets: BudgetStore
+    unit: UnitOfWork
     active: BudgetIndex
     now: Now
     notices: list[Notice]
+
+    @property
+    def budgets(self) -> BudgetStore:
+        """The organisation's budgets in storage."""
+        return self.unit.budgets
 
     def named(self, budget_id: bytes) -> Budget:
         """Return an active budget.

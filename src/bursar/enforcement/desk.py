@@ -16,13 +16,13 @@ from typing import NamedTuple, TypeVar, cast
 
 from bursar.budgets.book import Notice
 from bursar.budgets.clock import Now
-from bursar.budgets.matching import BudgetIndex
 from bursar.core.errors import AppError, Unavailable
 from bursar.core.ids import Org
 from bursar.enforcement import changes
 from bursar.enforcement.changes import Change
 from bursar.enforcement.commits import decide_all
-from bursar.enforcement.ports import BudgetStore, Store, Transaction
+from bursar.enforcement.indexes import Indexes
+from bursar.enforcement.ports import Store, Transaction
 from bursar.enforcement.questions import Lapse, Question
 
 Answer = TypeVar("Answer")
@@ -50,11 +50,11 @@ class _Waiting(NamedTuple):
 class Desk:
     """Decides for all organisations of one process.
 
-    The budgets of an organisation are kept as an index from their first use on; `change` is
-    the only way to change them, and drops it.
+    `change` is the only way to change budgets, and drops the organisation's index.
 
     Args:
         store: The storage engine.
+        indexes: The budgets as the process keeps them.
         now: `DecisionClock.read` of both clocks; a restart's clock goes on from
             `last_decided_at` of the store.
         on_notices: Hears what happened once it is committed. Incidents are stored besides.
@@ -63,13 +63,14 @@ class Desk:
     def __init__(
         self,
         store: Store,
+        indexes: Indexes,
         now: Callable[[], Now],
         on_notices: Callable[[Org, Sequence[Notice]], None] = lambda _org, _notices: None,
     ) -> None:
         self._store = store
+        self._indexes = indexes
         self._now = now
         self._on_notices = on_notices
-        self._indexes: dict[Org, BudgetIndex] = {}
         self._waiting: list[_Waiting] = []
         self._drain: asyncio.Task[None] | None = None
 
@@ -94,11 +95,11 @@ class Desk:
         notices: list[Notice] = []
 
         async def run(transaction: Transaction) -> Result:
-            budgets = transaction.unit(org).budgets
-            index = await self._index(org, budgets)
+            unit = transaction.unit(org)
+            index = await self._indexes.of(org, unit.budgets)
             # Dropped while the transaction still excludes all others: nobody can keep an old one.
-            del self._indexes[org]
-            return await work(Change(budgets, index, self._now(), notices))
+            self._indexes.forget(org)
+            return await work(Change(unit, index, self._now(), notices))
 
         result = await self._store.transact(run)
         self._on_notices(org, notices)
@@ -135,12 +136,6 @@ class Desk:
         if ids:
             await self._commit([(org, Lapse(hold_id)) for hold_id in ids])
         return len(ids)
-
-    async def _index(self, org: Org, budgets: BudgetStore) -> BudgetIndex:
-        index = self._indexes.get(org)
-        if index is None:
-            index = self._indexes[org] = BudgetIndex(await budgets.active())
-        return index
 
     async def _drain_waiting(self) -> None:
         """Commit what waits, group by group, until nothing waits."""
@@ -180,7 +175,7 @@ class Desk:
             now = self._now()
             for org, places in shares.items():
                 budgets = transaction.unit(org).budgets
-                index = await self._index(org, budgets)
+                index = await self._indexes.of(org, budgets)
                 questions = [asked[place][1] for place in places]
                 decided, notices = await decide_all(budgets, index, questions, now)
                 answers.update(zip(places, decided, strict=True))

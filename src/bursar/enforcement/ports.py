@@ -12,6 +12,7 @@ from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey
 from bursar.budgets.incident import Decision, Incident
 from bursar.budgets.window import WindowKey
+from bursar.core.audit import AuditEntry
 from bursar.core.ids import Org
 
 Result = TypeVar("Result")
@@ -107,6 +108,10 @@ class UnitOfWork(Protocol):
     @property
     def budgets(self) -> BudgetStore:
         """Its budgets."""
+        ...
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Append to the organisation's audit log."""
         ...
 
 

@@ -27,7 +27,13 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class Edge:
-    """ASGI middleware around the whole app."""
+    """ASGI middleware around the whole app.
+
+    Args:
+        app: The framework's.
+        hot: Plain ASGI callables by method and path; a path `/v1/holds/*` takes everything below.
+        metrics: Counts each request.
+    """
 
     def __init__(self, app: ASGIApp, hot: Mapping[tuple[str, str], ASGIApp], metrics: HttpMetrics) -> None:
         self._app = app
@@ -54,7 +60,7 @@ class Edge:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
-        app = self._hot.get((scope["method"], path))
+        app = self._hot.get((scope["method"], path)) or self._hot.get((scope["method"], _family(path)))
         if app is None:
             app, receive = self._app, bound_for_strangers(scope, receive)
         try:
@@ -82,6 +88,12 @@ async def respond(
     start = [(b"content-type", kind), (b"content-length", length), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": content})
+
+
+def _family(path: str) -> str:
+    """Return `/v1/holds/*` for `/v1/holds/hold_…/settle`."""
+    second = path.find("/", path.find("/", 1) + 1)
+    return f"{path[: second + 1]}*" if second > 0 else path
 
 
 def _request_id(scope: Scope) -> bytes:

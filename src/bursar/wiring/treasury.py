@@ -1,9 +1,8 @@
-"""The one place that knows which implementation serves which port.
+"""One process's open ledger and the app over it.
 
-    Settings → open_treasury → Treasury(app, …)
+    Settings → Treasury(app, …)
 
 `cli serve` runs the app behind a socket; the other commands call the same app in process.
-Nothing here decides anything about usage or money.
 """
 
 import os
@@ -17,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from bursar.core.ids import Org, new_id
-from bursar.core.time import system_clock
+from bursar.core.time import monotonic_clock, system_clock
 from bursar.directory.organisations import Organisation
 from bursar.http.app import create_app
 from bursar.http.v1.costs import costs_router
@@ -63,6 +62,7 @@ from bursar.web.edge import Edge
 from bursar.web.guard import Guard
 from bursar.web.metrics import HttpMetrics, LedgerMetrics
 from bursar.web.principal import Authenticator
+from bursar.wiring.enforcement import Enforcement
 
 OPERATOR_TOKEN_NAME = "operator.token"  # noqa: S105 - a file's name
 
@@ -70,7 +70,13 @@ OPERATOR_TOKEN_NAME = "operator.token"  # noqa: S105 - a file's name
 class Treasury:
     """One process's open ledger, with the ASGI app over it."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], int] = system_clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], int] = system_clock,
+        monotonic: Callable[[], int] = monotonic_clock,
+    ) -> None:
         """Open the data directory of `settings`.
 
         Raises:
@@ -92,6 +98,7 @@ class Treasury:
         self.books = Books(self._load_book)
         self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock)
         self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
+        self.enforcement = Enforcement(self.store, self.organisations, clock, monotonic)
         self.registry = CollectorRegistry()
         self.ledger_metrics = LedgerMetrics(self.registry)
         self.intake = Intake(
@@ -106,6 +113,7 @@ class Treasury:
             [
                 Job("key_usage", settings.key_usage_seconds, self.authenticator.flush),
                 Job("audit", settings.audit_seconds, audit.run, at_stop=False),
+                *self.enforcement.jobs(),
             ]
         )
         self.app = self._build_app()
@@ -194,12 +202,14 @@ class Treasury:
             prices_router(guard, self.prices, self._book, self.books.forget, self.clock),
             models_router(guard, lists, self.prices, self.repricer, book_of=self._book, clock=self.clock),
             system_router(self._probe, self.registry, settings.metrics_token),
+            *self.enforcement.routers(guard),
         ]
         app = create_app(routers, lifespan=self._lifespan, hot_paths=HOT_PATHS)
         hot: dict[tuple[str, str], ASGIApp] = {
             ("POST", "/v1/ingest"): ingest,
             ("POST", "/v1/track"): track,
             ("POST", "/v1/events"): events,
+            **self.enforcement.hot(),
         }
         return Edge(app, hot, HttpMetrics(self.registry))
 

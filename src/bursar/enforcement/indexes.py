@@ -1,0 +1,28 @@
+"""The active budgets of each organisation as an index, kept from their first use on.
+
+Whoever asks inside a transaction of the writer gets what that transaction would read; whoever
+changes budgets drops the index inside the transaction that does so. Not here: which
+budgets a call meets (`budgets.matching`).
+"""
+
+from bursar.budgets.matching import BudgetIndex
+from bursar.core.ids import Org
+from bursar.enforcement.ports import BudgetStore
+
+
+class Indexes:
+    """One per process, shared by everything that decides."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Org, BudgetIndex] = {}
+
+    async def of(self, org: Org, budgets: BudgetStore) -> BudgetIndex:
+        """Return the index of `org`; to be called in a transaction."""
+        index = self._kept.get(org)
+        if index is None:
+            index = self._kept[org] = BudgetIndex(await budgets.active())
+        return index
+
+    def forget(self, org: Org) -> None:
+        """Drop the index of `org`, while the transaction that changes its budgets excludes all others."""
+        self._kept.pop(org, None)

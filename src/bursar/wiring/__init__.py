@@ -1,0 +1,10 @@
+"""The one place that knows which implementation serves which port.
+
+    Settings → Treasury (`treasury`) → its ASGI app; the parts of budgets stand in `enforcement`
+
+Nothing here decides anything about usage or money.
+"""
+
+from bursar.wiring.treasury import OPERATOR_TOKEN_NAME, Treasury, verify_file
+
+__all__ = ["OPERATOR_TOKEN_NAME", "Treasury", "verify_file"]

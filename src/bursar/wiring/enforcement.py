@@ -1,0 +1,67 @@
+"""The parts of budgets, holds, gates and leases, put together for `treasury`.
+
+store, clocks  →  Enforcement  →  jobs, routers, hot routes
+"""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter
+from starlette.types import ASGIApp
+
+from bursar.budgets.clock import DecisionClock, Now
+from bursar.directory.organisations import OrganisationStore
+from bursar.enforcement.desk import Desk
+from bursar.enforcement.indexes import Indexes
+from bursar.jobs.schedule import Job
+from bursar.storage.sqlite.store import SqliteStore
+from bursar.web.guard import Guard
+
+DUE_SECONDS = 1.0
+"""How often holds lapse and raises end: what a refused caller waits at most beyond the deadline."""
+
+
+class Enforcement:
+    """One process's budgets.
+
+    Args:
+        store: Open.
+        organisations: Whose budgets the jobs look after.
+        clock: Microseconds UTC.
+        monotonic: Microseconds of a clock that never steps.
+    """
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        organisations: OrganisationStore,
+        clock: Callable[[], int],
+        monotonic: Callable[[], int],
+    ) -> None:
+        self.decision_clock = DecisionClock(last=store.last_decided_at())
+        self._clock = clock
+        self._monotonic = monotonic
+        self._organisations = organisations
+        self.indexes = Indexes()
+        self.desk = Desk(store, self.indexes, self.now)
+
+    def now(self) -> Now:
+        """Return the time to decide by."""
+        return self.decision_clock.read(self._clock(), self._monotonic())
+
+    def jobs(self) -> list[Job]:
+        """Return what has to run by itself."""
+        return [Job("holds", DUE_SECONDS, self.run_due)]
+
+    async def run_due(self) -> None:
+        """Let everything lapse that is due, in every organisation."""
+        for organisation in await self._organisations.list():
+            await self.desk.run_due(organisation.org)
+
+    def routers(self, guard: Guard) -> list[APIRouter]:
+        """Return the routes that the framework serves."""
+        del guard
+        return []
+
+    def hot(self) -> dict[tuple[str, str], ASGIApp]:
+        """Return the plain ASGI callables by method and path (see `web.edge`)."""
+        return {}
