@@ -16,11 +16,12 @@ from bursar.budgets.clock import Now
 from bursar.budgets.gate import Gate, GateKey, Gates
 from bursar.budgets.incident import Decision, Incident, resolved, taken_back
 from bursar.budgets.matching import BudgetIndex, check_room_for
+from bursar.budgets.ports import BudgetStore
 from bursar.budgets.window import RUN_QUIET_MICROS
 from bursar.core.errors import NotFound
 from bursar.core.ids import new_id
 from bursar.enforcement.commits import written
-from bursar.enforcement.ports import BudgetStore, UnitOfWork
+from bursar.enforcement.ports import UnitOfWork
 
 
 class Change(NamedTuple):

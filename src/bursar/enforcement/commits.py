@@ -14,9 +14,9 @@ from bursar.budgets.clock import Now
 from bursar.budgets.gate import gate_keys
 from bursar.budgets.incident import Incident, opened
 from bursar.budgets.matching import BudgetIndex
+from bursar.budgets.ports import BudgetStore, Written
 from bursar.core.errors import AppError
 from bursar.core.ids import new_id
-from bursar.enforcement.ports import BudgetStore, Written
 from bursar.enforcement.questions import Question, Scene
 
 

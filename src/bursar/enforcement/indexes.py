@@ -6,8 +6,8 @@ budgets a call meets (`budgets.matching`).
 """
 
 from bursar.budgets.matching import BudgetIndex
+from bursar.budgets.ports import BudgetStore
 from bursar.core.ids import Org
-from bursar.enforcement.ports import BudgetStore
 
 
 class Indexes:

@@ -1,6 +1,6 @@
 """Budgets in SQLite, bound to one organisation: bulk loads into a book, and its writes.
 
-`enforcement.ports.BudgetStore` on the writer connection. A commit reads each row at most
+`budgets.ports.BudgetStore` on the writer connection. A commit reads each row at most
 once and writes it at most once; all statements seek by a key. Not here: lists for
 readers (`budget_lists`).
 """
@@ -12,9 +12,9 @@ from bursar.budgets.book import Book, TrackKey, Writes
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import GateKey
 from bursar.budgets.incident import Decision, Incident
+from bursar.budgets.ports import Written
 from bursar.budgets.window import Window, WindowKey
 from bursar.core.ids import Org
-from bursar.enforcement.ports import Written
 from bursar.storage.sqlite import budget_rows as rows
 
 _IN_MAX = 64
@@ -76,7 +76,7 @@ def last_decided_at(connection: sqlite3.Connection) -> int:
 
 
 class SqliteBudgets:
-    """`enforcement.ports.BudgetStore` on the writer connection."""
+    """`budgets.ports.BudgetStore` on the writer connection."""
 
     def __init__(self, connection: sqlite3.Connection, org: Org) -> None:
         self._connection = connection

@@ -1,0 +1,99 @@
+"""What decisions need from a storage engine: one organisation's budgets within one transaction.
+
+Stands beside the decisions, not in `enforcement`, because `ingestion` posts spend within its own
+transactions. Methods are coroutines so that engines with a network between can serve them;
+SQLite never suspends in them.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from bursar.budgets.book import Book, TrackKey, Writes
+from bursar.budgets.budget import Budget
+from bursar.budgets.gate import Gate, GateKey
+from bursar.budgets.incident import Decision, Incident
+from bursar.budgets.window import WindowKey
+
+
+class Written(NamedTuple):
+    """What a commit writes beside a book's `Writes`.
+
+    Attributes:
+        at: The deciding time, kept so that a restart does not go behind it.
+        gates: Those that changed.
+        incidents: Those that were opened or decided.
+    """
+
+    at: int
+    gates: Collection[Gate] = ()
+    incidents: Collection[Incident] = ()
+
+
+class BudgetStore(Protocol):
+    """One organisation's budgets and everything that counts for them.
+
+    A book is loaded once: holds first, then tracks, then the windows of the holds' legs.
+    """
+
+    async def active(self) -> Sequence[Budget]:
+        """Return the budgets that are not deleted, in order of id."""
+        ...
+
+    async def put(self, budget: Budget) -> None:
+        """Store a budget, new or changed."""
+        ...
+
+    async def mark_deleted(self, budget_id: bytes, at: int) -> None:
+        """Take a budget out of the active ones; its row stays for its windows' sake."""
+        ...
+
+    async def load_holds(self, book: Book, ids: Collection[bytes], keys: Collection[bytes]) -> None:
+        """Load the holds with these ids, and those that own these idempotency keys."""
+        ...
+
+    async def load_tracks(self, book: Book, tracks: Mapping[TrackKey, Collection[int]]) -> None:
+        """Load of each track its latest window and the windows around each given instant."""
+        ...
+
+    async def load_legs(self, book: Book) -> None:
+        """Load the windows of the legs of all loaded holds."""
+        ...
+
+    async def load_gates(self, book: Book, keys: Collection[GateKey]) -> None:
+        """Load gates; one that nobody ever stopped has no row."""
+        ...
+
+    async def load_running(self, book: Book, budget_id: bytes) -> None:
+        """Load every window of a budget that is not closed."""
+        ...
+
+    async def load_posted(self, book: Book, sources: Collection[bytes]) -> dict[bytes, list[WindowKey]]:
+        """Load the windows that these events were posted to; return their keys by source, in order."""
+        ...
+
+    async def due_holds(self, at: int, most: int) -> Sequence[bytes]:
+        """Return ids of open holds whose time is over at `at`, the longest overdue first."""
+        ...
+
+    async def suspended_holds(self, after: bytes, most: int) -> Sequence[bytes]:
+        """Return ids of holds in suspense, in order, from behind `after`."""
+        ...
+
+    async def load_due(self, book: Book, at: int, quiet_since: int, most: int) -> int:
+        """Load open windows that are over at `at`, or runs' without a hold and untouched since.
+
+        Returns how many it loaded: at most `most`, the rest another time.
+        """
+        ...
+
+    async def incident(self, incident_id: bytes) -> Incident | None:
+        """Return an incident."""
+        ...
+
+    async def approve(self, approval_id: bytes, incident_id: bytes, decision: Decision, at: int) -> None:
+        """Keep what a person decided about an incident."""
+        ...
+
+    async def write(self, writes: Writes, beside: Written) -> None:
+        """Write each window and hold once, and append the postings."""
+        ...
