@@ -7,9 +7,19 @@ from bursar.budgets import gate
 from bursar.budgets.budget import Action, Budget, Mode, OnExpiry, Threshold, terms_of
 from bursar.budgets.gate import GateKey, GateKind, GateState, Owner, Stop
 from bursar.budgets.hold import Granted, Hold, HoldState
-from bursar.budgets.lease import Demand, Entry, LeaseRequest, LeaseShared, Report, acquire, slice_of
+from bursar.budgets.lease import (
+    Demand,
+    Entry,
+    LeaseRequest,
+    LeaseShared,
+    Report,
+    acquire,
+    slice_of,
+    spend_from_lease,
+)
 from bursar.budgets.matching import Call
 from bursar.budgets.refusal import Reason, Refused, Stopped
+from bursar.budgets.settlement import Outcome, Spend
 from bursar.budgets.window import Window, WindowKey
 from bursar.core.errors import IdempotencyConflict, InvalidInput
 
@@ -209,6 +219,27 @@ def test_an_actual_above_the_rest_is_overrun() -> None:
     client.heartbeat()
     window = engine.window(ID)
     assert (window.settled, window.held, window.overrun) == (140, 0, 40)
+
+
+def test_single_calls_are_posted_in_any_order_and_tell_what_they_did() -> None:
+    engine = engine_of()
+    client = leased(engine)
+    spends = [Spend(numbered(70 + n), CALL, cost(n), engine.wall) for n in (9, 3)]
+
+    def post(number: int) -> Outcome:
+        matched, hold = engine.index.matching(CALL), hold_of(client)
+        return engine.commit(
+            lambda: spend_from_lease(engine.book, hold, spends[number], matched, engine.now())
+        )
+
+    assert [post(0), post(1)] == [Outcome.SETTLED, Outcome.SETTLED]
+    engine.advance(HOUR)
+    engine.run_jobs()
+    assert post(0) is Outcome.LATE
+    engine.void(hold_of(client), by_operator=True)
+    assert post(1) is Outcome.UNHELD
+    window = engine.window(ID)
+    assert (window.settled, window.held, window.unheld, window.overrun) == (24, 0, 3, 0)
 
 
 def test_a_suspended_lease_ends_once_all_of_it_is_accounted_for() -> None:

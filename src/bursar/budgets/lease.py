@@ -34,7 +34,15 @@ from bursar.budgets.hold import (
 from bursar.budgets.lifecycle import release
 from bursar.budgets.matching import Call, Matched
 from bursar.budgets.refusal import Reason, Refused, Stopped
-from bursar.budgets.settlement import add, check_sums_of, post_watched, record, watched_places
+from bursar.budgets.settlement import (
+    Outcome,
+    Spend,
+    add,
+    check_sums_of,
+    post_watched,
+    record,
+    watched_places,
+)
 from bursar.budgets.window import Window, reaches
 from bursar.core.errors import Conflict, IdempotencyConflict, InvalidInput
 from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_SECOND
@@ -43,6 +51,8 @@ TTL_MICROS = 15 * MICROS_PER_SECOND
 TTL_MAX_MICROS = MICROS_PER_HOUR
 SHARE_MAX = 10
 """A lease is at most a tenth of a limit."""
+
+_OUTCOMES = {Effect.SETTLED: Outcome.SETTLED, Effect.LATE: Outcome.LATE, Effect.UNHELD: Outcome.UNHELD}
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -194,16 +204,53 @@ def report(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> 
     book.write_hold(hold)
     for entry in sent.entries:
         if entry.sequence == lease.sequence + 1:
-            _post_entry(book, hold, entry, matched, now)
+            spend = Spend(entry.key, hold.call, entry.amounts, now.at)
+            spend_from_lease(book, hold, spend, matched, now)
             lease.sequence = entry.sequence
     if hold.state is HoldState.OPEN:
         _give_back(book, hold, sent.give_back)
         if sent.is_final:
-            _end(book, hold, HoldState.SETTLED)
+            _end(book, hold, HoldState.SETTLED, now)
             lease.returned = True
-    elif hold.state is HoldState.SUSPENSE and not any(leg.held for leg in hold.legs):
-        _end(book, hold, HoldState.SETTLED_LATE)
     return _answer(book, hold, sent, matched, now)
+
+
+def spend_from_lease(book: Book, hold: Hold, spend: Spend, matched: Matched, now: Now) -> Outcome:
+    """Post one call that a client paid from its lease: out of the rest, into what is settled.
+
+    Whoever calls sees to it that a call comes once (by its idempotency key, or its place in
+    the journal); order does not matter. It is late after the lease's end (against what lies in
+    suspense), unheld after its return or an operator's void; more than the rest is overrun.
+
+    Args:
+        book: With the lease's windows and the tracks of `matched`.
+        hold: The lease.
+        spend: `key` is the source of the posting; the windows are those of the grant.
+        matched: `BudgetIndex.matching(hold.call)`.
+        now: `DecisionClock.read`.
+
+    Raises:
+        AmountOverflow: A window's sum would leave 64 bits; nothing was changed.
+    """
+    watched = watched_places(book, hold, matched)
+    check_sums_of(book, hold.legs, watched, spend.amounts)
+    effect = _effect(hold)
+    parts = []
+    legs = []
+    for leg in hold.legs:
+        window = book.windows[leg.window]
+        spent = spend.amounts[leg.column] or 0
+        legs.append(_spend_from(book, hold, leg, spent, effect))
+        is_late = effect is not Effect.SETTLED and window.is_past(now.at)
+        add(book, window, spend.amounts[leg.column], hold.created_at, is_late=is_late)
+        parts.append((window, spent))
+    hold.legs = tuple(legs)
+    parts += post_watched(book, watched, spend.amounts, hold.created_at)
+    record(book, spend.key, effect, parts)
+    if hold.state is HoldState.SUSPENSE and not any(leg.held for leg in legs):
+        _end(book, hold, HoldState.SETTLED_LATE, now)
+    book.write_hold(hold)
+    return _OUTCOMES[effect]
 
 
 def _answer(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> Reported:
@@ -287,24 +334,6 @@ def _granted(book: Book, request: LeaseRequest, places: list[Place], sizes: dict
     return hold
 
 
-def _post_entry(book: Book, hold: Hold, entry: Entry, matched: Matched, now: Now) -> None:
-    watched = watched_places(book, hold, matched)
-    check_sums_of(book, hold.legs, watched, entry.amounts)
-    effect = _effect(hold)
-    parts = []
-    legs = []
-    for leg in hold.legs:
-        window = book.windows[leg.window]
-        spent = entry.amounts[leg.column] or 0
-        legs.append(_spend_from(book, hold, leg, spent, effect))
-        is_late = effect is not Effect.SETTLED and window.is_past(now.at)
-        add(book, window, entry.amounts[leg.column], hold.created_at, is_late=is_late)
-        parts.append((window, spent))
-    hold.legs = tuple(legs)
-    parts += post_watched(book, watched, entry.amounts, hold.created_at)
-    record(book, entry.key, effect, parts)
-
-
 def _spend_from(book: Book, hold: Hold, leg: Leg, spent: int, effect: Effect) -> Leg:
     """Take what was spent out of a leg's rest; more than the rest is overrun."""
     window = book.windows[leg.window]
@@ -340,6 +369,6 @@ def _give_back(book: Book, hold: Hold, amounts: Amounts) -> None:
     hold.legs = tuple(legs)
 
 
-def _end(book: Book, hold: Hold, state: HoldState) -> None:
+def _end(book: Book, hold: Hold, state: HoldState, now: Now) -> None:
     hold.legs = tuple(release(book, leg) for leg in hold.legs)
-    hold.state = state
+    book.end_hold(hold, state, now.at)
