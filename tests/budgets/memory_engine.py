@@ -153,7 +153,7 @@ class Engine:
         return self.commit(lambda: settlement.settle(self.book, hold, spend, matched, self.now()))
 
     def void(self, hold: Hold, *, by_operator: bool = False) -> None:
-        self.commit(lambda: lifecycle.void(self.book, hold, by_operator=by_operator))
+        self.commit(lambda: lifecycle.void(self.book, hold, self.now(), by_operator=by_operator))
 
     def extend(self, hold: Hold, deadline: int) -> None:
         self.commit(lambda: lifecycle.extend(self.book, hold, deadline, self.now()))

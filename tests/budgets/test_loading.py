@@ -90,7 +90,7 @@ def test_deciding_over_what_was_loaded_is_deciding_over_everything(
             own = engine.index.matching(hold.call)
             if kind == "void":
                 engine.void(hold)
-                store.commit(hold.call, hold.id, lambda book: void(book, book.holds[hold.id]))  # noqa: B023
+                store.commit(hold.call, hold.id, lambda book: void(book, book.holds[hold.id], now))  # noqa: B023
             else:
                 used = Spend(hold.key, hold.call, cost(amount), engine.wall)
                 engine.settle(hold, used.amounts)

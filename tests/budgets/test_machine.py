@@ -550,7 +550,9 @@ class Machine(RuleBasedStateMachine):
             before = self.states.get(hold.id, HoldState.OPEN)
             assert hold.state is before or hold.state in MOVES.get(before, set())
             self.states[hold.id] = hold.state
-            if hold.state not in {HoldState.OPEN, HoldState.SUSPENSE}:
+            is_over = hold.state not in {HoldState.OPEN, HoldState.SUSPENSE}
+            assert (hold.ended_at is not None) is is_over
+            if is_over:
                 assert not any(leg.held or leg.is_open for leg in hold.legs)
 
     @invariant()

@@ -26,7 +26,7 @@ DAMAGE = {
     "more is used than the limit and the lists say": "UPDATE budget_window SET limit_amount = 10",
     "two windows overlap": """INSERT INTO budget_window
         SELECT org, budget, member, starts_at + 1, ends_at + 1, limit_amount, 'open',
-            0, 0, 0, 0, 0, 0, 0, 0, '[]', 0, 0 FROM budget_window""",
+            0, 0, 0, 0, 0, 0, 0, 0, '[]', 0, 0, '' FROM budget_window""",
 }
 
 

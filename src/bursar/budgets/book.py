@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from bursar.budgets.budget import Terms
 from bursar.budgets.gate import Gates
-from bursar.budgets.hold import Hold
+from bursar.budgets.hold import Hold, HoldState
 from bursar.budgets.matching import Call, Matched
 from bursar.budgets.window import Track, Window, WindowKey, WindowState
 
@@ -154,6 +154,13 @@ class Book:
         self.changed[hold.id] = hold
         self.holds[hold.id] = hold
         self.hold_ids[hold.key] = hold.id
+
+    def end_hold(self, hold: Hold, state: HoldState, at: int) -> None:
+        """Give a hold its last state, and have it written; what had ended before keeps its time."""
+        hold.state = state
+        if hold.ended_at is None:
+            hold.ended_at = at
+        self.write_hold(hold)
 
     def tell(self, notice: Notice) -> None:
         """Add what somebody should hear of."""

@@ -109,6 +109,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             goes to suspense.
         requires_hold: Spend without a hold raises an alert at once.
         source: Who made it: `person`, `sdk:<agent>`, `paperclip`, `template:<id>`.
+        is_template: It counts nothing itself: each agent in its scope gets a budget like it.
     """
 
     id: bytes
@@ -126,6 +127,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     on_expiry: OnExpiry = OnExpiry.RELEASE
     requires_hold: bool = False
     source: str = "person"
+    is_template: bool = False
 
     @property
     def is_hard(self) -> bool:

@@ -86,6 +86,7 @@ class Hold(msgspec.Struct, kw_only=True):
         max_output_tokens: What the caller must pass on for the promise to hold; None where
             the request named an amount.
         settle_key, settled: The first settlement, to answer repeats; None before it.
+        ended_at: When the last of it stopped counting in `held`; None while some of it does.
     """
 
     id: bytes
@@ -104,6 +105,7 @@ class Hold(msgspec.Struct, kw_only=True):
     settle_key: bytes | None = None
     settled: Amounts | None = None
     lease: LeaseState | None = None
+    ended_at: int | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ class Incident(msgspec.Struct, frozen=True):
         amount: What was spent, or asked for, at the crossing; in the budget's unit.
         limit_before: The limit that comes back at `until`.
         until: Microseconds UTC, for `raised_until`.
+        ended_at: When such a raise was taken back.
     """
 
     id: bytes
@@ -43,6 +44,7 @@ class Incident(msgspec.Struct, frozen=True):
     note: str = ""
     limit_before: int = 0
     until: int | None = None
+    ended_at: int | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from bursar.budgets.hold import (
 from bursar.core.errors import InvalidInput
 
 
-def void(book: Book, hold: Hold, *, by_operator: bool = False) -> Hold:
+def void(book: Book, hold: Hold, now: Now, *, by_operator: bool = False) -> Hold:
     """Give a hold's room back: the call is known not to have been billed.
 
     A repeat changes nothing. What lies in suspense only an operator may void.
@@ -35,8 +35,7 @@ def void(book: Book, hold: Hold, *, by_operator: bool = False) -> Hold:
     if hold.state is not HoldState.OPEN and not (by_operator and hold.state is HoldState.SUSPENSE):
         raise HoldResolved(hold)
     hold.legs = tuple(release(book, leg) for leg in hold.legs)
-    hold.state = HoldState.VOIDED
-    book.write_hold(hold)
+    book.end_hold(hold, HoldState.VOIDED, now.at)
     return hold
 
 
@@ -72,7 +71,10 @@ def expire(book: Book, hold: Hold, now: Now) -> bool:
         leg if _is_suspended(book, leg, is_lease=is_lease) else release(book, leg) for leg in hold.legs
     )
     suspended = [leg for leg in hold.legs if leg.is_open]
-    hold.state = HoldState.SUSPENSE if suspended else HoldState.EXPIRED
+    if not suspended:
+        book.end_hold(hold, HoldState.EXPIRED, now.at)
+        return True
+    hold.state = HoldState.SUSPENSE
     for leg in suspended:
         book.tell(Notice(Occasion.SUSPENDED, leg.window, leg.held, source=hold.id))
     book.write_hold(hold)
@@ -94,9 +96,10 @@ def end_suspense(book: Book, hold: Hold, now: Now) -> bool:
     if legs == hold.legs:
         return False
     hold.legs = legs
-    if not any(leg.is_open for leg in legs):
-        hold.state = HoldState.EXPIRED
-    book.write_hold(hold)
+    if any(leg.is_open for leg in legs):
+        book.write_hold(hold)
+    else:
+        book.end_hold(hold, HoldState.EXPIRED, now.at)
     return True
 
 

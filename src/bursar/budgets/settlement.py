@@ -88,14 +88,14 @@ def settle(book: Book, hold: Hold, spend: Spend, matched: Matched, now: Now) -> 
         outcome, effect = Outcome.UNHELD, Effect.UNHELD
         book.tell(Notice(Occasion.VOIDED_BUT_SPENT, None, spend.amounts.cost_nusd or 0, source=hold.id))
     elif state is HoldState.OPEN:
-        outcome, effect, hold.state = Outcome.SETTLED, Effect.SETTLED, HoldState.SETTLED
+        outcome, effect, state = Outcome.SETTLED, Effect.SETTLED, HoldState.SETTLED
     else:
-        outcome, effect, hold.state = Outcome.LATE, Effect.LATE, HoldState.SETTLED_LATE
+        outcome, effect, state = Outcome.LATE, Effect.LATE, HoldState.SETTLED_LATE
     parts = post_legs(book, hold, spend.amounts, effect, now)
     parts += post_watched(book, watched, spend.amounts, hold.created_at)
     hold.legs = tuple(_ended(book, leg) for leg in hold.legs)
     hold.settle_key, hold.settled = spend.key, spend.amounts
-    book.write_hold(hold)
+    book.end_hold(hold, state, now.at)
     record(book, hold.id, effect, parts)
     return Settled(hold, outcome)
 

@@ -61,6 +61,7 @@ class Window(msgspec.Struct, gc=False):
         alerted: The thresholds already raised, as shares in ppm.
         has_incident: Its hard limit was crossed, and since then not raised.
         touched_at: The last time it was counted in.
+        recent: Fingerprints of its latest calls, oldest first, where repetitions are counted.
     """
 
     key: WindowKey
@@ -78,6 +79,7 @@ class Window(msgspec.Struct, gc=False):
     alerted: tuple[int, ...] = ()
     has_incident: bool = False
     touched_at: int = 0
+    recent: tuple[int, ...] = ()
 
     @property
     def starts_at(self) -> int:

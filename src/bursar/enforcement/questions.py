@@ -209,7 +209,7 @@ class Void(_OfHold, frozen=True):
     def decide(self, scene: Scene) -> Hold:
         """See `budgets.lifecycle.void`."""
         hold = self.named(scene.book)
-        return copy.copy(lifecycle.void(scene.book, hold, by_operator=self.by_operator))
+        return copy.copy(lifecycle.void(scene.book, hold, scene.now, by_operator=self.by_operator))
 
 
 class Extend(_OfHold, frozen=True):

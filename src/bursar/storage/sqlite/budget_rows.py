@@ -23,20 +23,21 @@ Row = tuple[Any, ...]
 Parts = tuple[tuple[WindowKey, int], ...]
 
 BUDGET_COLUMNS: Final = """id, name, scope, metric, period, zone, reset_hour, limit_amount, mode, thresholds,
-    unpriced, on_expiry, requires_hold, source, created_at"""
+    unpriced, on_expiry, requires_hold, source, created_at, is_template"""
 WINDOW_COLUMNS: Final = """budget, member, starts_at, ends_at, limit_amount, state, settled, held, overrun,
-    unheld, lowered, late, unpriced, open_legs, alerted, has_incident, touched_at"""
+    unheld, lowered, late, unpriced, open_legs, alerted, has_incident, touched_at, recent"""
 HOLD_COLUMNS: Final = """id, key, digest, state, kind, call, amounts, legs, created_at, deadline_at,
-    expires_at, max_output_tokens, parent, settle_key, settled, lease"""
+    expires_at, max_output_tokens, parent, settle_key, settled, lease, ended_at"""
 INCIDENT_COLUMNS: Final = """id, budget, member, starts_at, opened_at, amount, resolution, actor, note,
-    limit_before, until"""
+    limit_before, until, ended_at"""
 
 _NO_ALERTS = "[]"
+_NONE_RECENT = ""
 _json = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 _scope = msgspec.json.Decoder(Scope).decode
 _thresholds = msgspec.json.Decoder(tuple[Threshold, ...]).decode
-_alerted = msgspec.json.Decoder(tuple[int, ...]).decode
+_numbers = msgspec.json.Decoder(tuple[int, ...]).decode
 _call = msgspec.json.Decoder(Call).decode
 _amounts = msgspec.json.Decoder(Amounts).decode
 _stops = msgspec.json.Decoder(tuple[Stop, ...]).decode
@@ -51,7 +52,7 @@ def row_of_budget(budget: Budget) -> Row:
     return (
         b.id, b.name, _json(b.scope).decode(), b.metric.value, b.period.value, b.zone, b.reset_hour, b.limit,
         b.mode.value, _json(b.thresholds).decode(), b.unpriced.value, b.on_expiry.value,
-        int(b.requires_hold), b.source, b.created_at,
+        int(b.requires_hold), b.source, b.created_at, int(b.is_template),
     )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def budget_of(row: Row) -> Budget:
     """Return the budget of a row."""
     (
         budget_id, name, scope, metric, period, zone, reset_hour, limit, mode, thresholds, unpriced,
-        on_expiry, requires_hold, source, created_at,
+        on_expiry, requires_hold, source, created_at, is_template,
     ) = row  # fmt: skip
     return Budget(
         id=budget_id,
@@ -77,6 +78,7 @@ def budget_of(row: Row) -> Budget:
         on_expiry=OnExpiry(on_expiry),
         requires_hold=bool(requires_hold),
         source=source,
+        is_template=bool(is_template),
     )
 
 
@@ -84,9 +86,10 @@ def row_of_window(window: Window) -> Row:
     """Return the values of `WINDOW_COLUMNS`."""
     w = window
     alerted = _json(w.alerted).decode() if w.alerted else _NO_ALERTS
+    recent = _json(w.recent).decode() if w.recent else _NONE_RECENT
     return (
         *w.key, w.ends_at, w.limit, w.state.value, w.settled, w.held, w.overrun, w.unheld, w.lowered, w.late,
-        w.unpriced, w.open_legs, alerted, int(w.has_incident), w.touched_at,
+        w.unpriced, w.open_legs, alerted, int(w.has_incident), w.touched_at, recent,
     )  # fmt: skip
 
 
@@ -94,12 +97,12 @@ def window_of(row: Row) -> Window:
     """Return the window of a row."""
     (
         budget, member, starts_at, ends_at, limit, state, settled, held, overrun, unheld, lowered, late,
-        unpriced, open_legs, alerted, has_incident, touched_at,
+        unpriced, open_legs, alerted, has_incident, touched_at, recent,
     ) = row  # fmt: skip
     return Window(
         WindowKey(budget, member, starts_at), ends_at, limit, WindowState(state), settled, held, overrun,
-        unheld, lowered, late, unpriced, open_legs, () if alerted == _NO_ALERTS else _alerted(alerted),
-        bool(has_incident), touched_at,
+        unheld, lowered, late, unpriced, open_legs, () if alerted == _NO_ALERTS else _numbers(alerted),
+        bool(has_incident), touched_at, () if recent == _NONE_RECENT else _numbers(recent),
     )  # fmt: skip
 
 
@@ -111,7 +114,7 @@ def row_of_hold(hold: Hold) -> Row:
     return (
         h.id, h.key, h.digest, h.state.value, h.kind.value, _json(h.call).decode(), _json(h.amounts).decode(),
         _pack(h.legs), h.created_at, h.deadline_at, h.expires_at, h.max_output_tokens, h.parent, h.settle_key,
-        settled, lease,
+        settled, lease, h.ended_at,
     )  # fmt: skip
 
 
@@ -119,7 +122,7 @@ def hold_of(row: Row) -> Hold:
     """Return the hold of a row."""
     (
         hold_id, key, digest, state, kind, call, amounts, legs, created_at, deadline_at, expires_at,
-        max_output_tokens, parent, settle_key, settled, lease,
+        max_output_tokens, parent, settle_key, settled, lease, ended_at,
     ) = row  # fmt: skip
     return Hold(
         id=hold_id,
@@ -138,6 +141,7 @@ def hold_of(row: Row) -> Hold:
         settle_key=settle_key,
         settled=None if settled is None else _amounts(settled),
         lease=None if lease is None else _lease(lease),
+        ended_at=ended_at,
     )
 
 
@@ -172,6 +176,7 @@ def row_of_incident(incident: Incident) -> Row:
     i = incident
     return (
         i.id, *i.window, i.opened_at, i.amount, i.resolution.value, i.actor, i.note, i.limit_before, i.until,
+        i.ended_at,
     )  # fmt: skip
 
 
@@ -179,7 +184,7 @@ def incident_of(row: Row) -> Incident:
     """Return the incident of a row."""
     (
         incident_id, budget, member, starts_at, opened_at, amount, resolution, actor, note, limit_before,
-        until,
+        until, ended_at,
     ) = row  # fmt: skip
     return Incident(
         incident_id,
@@ -191,4 +196,5 @@ def incident_of(row: Row) -> Incident:
         note,
         limit_before,
         until,
+        ended_at,
     )
