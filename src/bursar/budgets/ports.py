@@ -39,8 +39,16 @@ class BudgetStore(Protocol):
         """Return the budgets that are not deleted, in order of id."""
         ...
 
+    async def named_between(self, first: bytes, last: bytes) -> Sequence[Budget]:
+        """Return the budgets with ids from `first` to `last`, those that have ended too."""
+        ...
+
     async def put(self, budget: Budget) -> None:
         """Store a budget, new or changed."""
+        ...
+
+    async def list_excess(self, budget_id: bytes) -> None:
+        """List what a budget's windows used beyond their limits as `lowered`: it was soft, and binds now."""
         ...
 
     async def mark_deleted(self, budget_id: bytes, at: int) -> None:
@@ -59,8 +67,16 @@ class BudgetStore(Protocol):
         """Load the windows of the legs of all loaded holds."""
         ...
 
+    async def load_leases(self, book: Book) -> None:
+        """Load of each open lease the windows that it spends from, to count clients by."""
+        ...
+
     async def load_gates(self, book: Book, keys: Collection[GateKey]) -> None:
         """Load gates; one that nobody ever stopped has no row."""
+        ...
+
+    async def has_gates(self) -> bool:
+        """Tell whether anything of the organisation was ever stopped."""
         ...
 
     async def load_running(self, book: Book, budget_id: bytes) -> None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from bursar.budgets.book import Book
+from bursar.budgets.budget import Terms
 from bursar.budgets.clock import Now
 from bursar.budgets.matching import Call, Matched
 from bursar.budgets.window import Window, reaches
@@ -43,7 +44,7 @@ def standing_of(book: Book, matched: Matched, call: Call, now: Now) -> list[Stan
     for part in matched:
         for terms in part:
             window = book.window_at(terms, call.run, now.at)
-            state = _state(window, terms.first_ppm or _WARNING_PPM)
+            state = state_of(window, terms)
             found.append(Standing(terms.id, state, window, window.remaining, window.resets_at))
     return sorted(found, key=lambda standing: standing.budget)
 
@@ -53,7 +54,9 @@ def tightest(standings: list[Standing]) -> Standing | None:
     return max(standings, key=lambda s: s.window.used * NUSD_MAX // s.window.limit, default=None)
 
 
-def _state(window: Window, warning_ppm: int) -> BudgetState:
+def state_of(window: Window, terms: Terms) -> BudgetState:
+    """Return what a window says of its budget; see `standing_of`."""
+    warning_ppm = terms.first_ppm or _WARNING_PPM
     if window.used >= window.limit:
         return BudgetState.EXCEEDED
     return BudgetState.WARNING if reaches(window.used, window.limit, warning_ppm) else BudgetState.OK

@@ -9,16 +9,19 @@ who may change what (`identity`), the rules (`budgets.limits`, `budgets.gate`, `
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from bursar.budgets import limits
 from bursar.budgets.book import Book, Notice
-from bursar.budgets.budget import Budget
+from bursar.budgets.budget import Budget, terms_of
 from bursar.budgets.clock import Now
 from bursar.budgets.gate import Gate, GateKey, Gates
-from bursar.budgets.incident import Decision, Incident, resolved, taken_back
+from bursar.budgets.incident import Decision, Incident, Resolution, resolved, taken_back
 from bursar.budgets.matching import BudgetIndex, check_room_for
 from bursar.budgets.ports import BudgetStore
-from bursar.budgets.window import RUN_QUIET_MICROS
-from bursar.core.errors import NotFound
+from bursar.budgets.settlement import alert
+from bursar.budgets.window import RUN_QUIET_MICROS, Window
+from bursar.core.errors import Conflict, InvalidInput, NotFound
 from bursar.core.ids import new_id
 from bursar.enforcement.commits import written
 from bursar.enforcement.ports import UnitOfWork
@@ -74,13 +77,7 @@ async def change_limit(change: Change, budget_id: bytes, limit: int) -> Budget:
         NotFound: There is no such budget.
         InvalidAmount: `limit` is not above zero.
     """
-    book = Book(change.active.terms)
-    budget = change.named(budget_id)
-    await change.budgets.load_running(book, budget_id)
-    changed = limits.change_limit(book, budget, limit, change.now)
-    await change.budgets.put(changed)
-    await change.write(book)
-    return changed
+    return await change_fields(change, budget_id, lambda budget: msgspec.structs.replace(budget, limit=limit))
 
 
 async def move_zone(change: Change, budget_id: bytes, zone: str) -> Budget:
@@ -89,13 +86,41 @@ async def move_zone(change: Change, budget_id: bytes, zone: str) -> Budget:
     Raises:
         NotFound: There is no such budget.
     """
-    book = Book(change.active.terms)
-    budget = change.named(budget_id)
+    return await change_fields(change, budget_id, lambda budget: msgspec.structs.replace(budget, zone=zone))
+
+
+async def change_fields(change: Change, budget_id: bytes, how: Callable[[Budget], Budget]) -> Budget:
+    """Change a budget at once in whatever `how` changes: never its id, scope, metric or period.
+
+    A new limit is that of the running windows too; thresholds that these have passed already
+    are told now. A soft budget that becomes hard lists what it let pass beyond its limit.
+
+    Raises:
+        NotFound: There is no such budget.
+        TooManyBudgets: It would refuse from now on, and some call would meet too many that do.
+        InvalidAmount: The new limit is not above zero.
+    """
+    old = change.named(budget_id)
+    new = how(old)
+    if new == old:
+        return old
+    if new.is_binding and not old.is_binding:
+        check_room_for(new, [terms.budget for terms in change.active.terms.values()])
+    if new.is_hard and not old.is_hard:
+        await change.budgets.list_excess(budget_id)
+    book = Book({**change.active.terms, budget_id: terms_of(new)})
     await change.budgets.load_tracks(book, {(budget_id, ""): {change.now.at}})
-    changed = limits.move_zone(book, budget, zone, change.now)
-    await change.budgets.put(changed)
+    await change.budgets.load_running(book, budget_id)
+    if new.zone != old.zone and not old.is_template:
+        # The running window is made, if nothing has touched it, by the clocks and limit it began with.
+        limits.move_zone(book, old, new.zone, change.now)
+    if new.limit != old.limit:
+        limits.change_limit(book, new, new.limit, change.now)
+    if new.thresholds != old.thresholds or new.mode is not old.mode:
+        _tell_reached(book, budget_id, change.now)
+    await change.budgets.put(new)
     await change.write(book)
-    return changed
+    return new
 
 
 async def delete(change: Change, budget_id: bytes) -> None:
@@ -130,10 +155,12 @@ async def resolve(change: Change, incident_id: bytes, decision: Decision) -> Inc
 
     Raises:
         NotFound: There is no such incident.
-        Conflict: It was decided otherwise before.
+        Conflict: It was decided otherwise before, or a raise comes after its window's end.
         InvalidInput: A raise that does not raise, or a time that is not ahead.
     """
     book, incident = await _with_window(change, incident_id)
+    if incident.resolution is Resolution.OPEN and decision.resolution is not Resolution.KEPT_STOPPED:
+        _check_raise(book.windows[incident.window], decision.limit, change.now)
     decided = resolved(book, incident, decision, change.now.at)
     if decided is not incident:
         await change.budgets.approve(new_id(), incident_id, decision, change.now.at)
@@ -160,6 +187,21 @@ async def close_windows(change: Change, most: int) -> int:
     limits.close_due(book, list(book.windows.values()), change.now)
     await change.write(book)
     return count
+
+
+def _check_raise(window: Window, limit: int, now: Now) -> None:
+    if window.is_past(now.trusted):
+        raise Conflict("the incident's window is over; raise the budget's own limit instead")
+    if limit <= window.limit:
+        raise InvalidInput("limit must be above the present one, or it is no raise", field="limit")
+
+
+def _tell_reached(book: Book, budget_id: bytes, now: Now) -> None:
+    """Raise the thresholds that a budget's running windows have reached by its new rules."""
+    for window in book.windows.values():
+        if window.key.budget == budget_id and not window.is_past(now.trusted):
+            book.touch(window)
+            alert(book, window)
 
 
 async def _with_window(change: Change, incident_id: bytes) -> tuple[Book, Incident]:

@@ -16,6 +16,7 @@ from bursar.budgets.ports import Written
 from bursar.budgets.window import Window, WindowKey
 from bursar.core.ids import Org
 from bursar.storage.sqlite import budget_rows as rows
+from bursar.storage.sqlite import lease_counts
 
 _IN_MAX = 64
 """Values in one list of a statement; more are looked up in several."""
@@ -30,8 +31,11 @@ def _upsert(table: str, key: str, columns: str) -> str:
 
 
 _ACTIVE = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND deleted_at IS NULL ORDER BY id"
+_BETWEEN = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND id BETWEEN ? AND ?"
 _PUT_BUDGET = _upsert("budget", "id", rows.BUDGET_COLUMNS)
 _DELETE_BUDGET = "UPDATE budget SET deleted_at = ?3 WHERE org = ?1 AND id = ?2"
+_LIST_EXCESS = """UPDATE budget_window SET lowered = settled + held - limit_amount - overrun - unheld
+    WHERE org = ? AND budget = ? AND settled + held > limit_amount + overrun + unheld + lowered"""
 _PUT_WINDOW = _upsert("budget_window", "budget, member, starts_at", rows.WINDOW_COLUMNS)
 _PUT_HOLD = _upsert("hold", "id", rows.HOLD_COLUMNS)
 _PUT_GATE = _upsert("gate", "kind, name", "kind, name, epoch, stops")
@@ -86,9 +90,17 @@ class SqliteBudgets:
         """Return the budgets that are not deleted, in order of id."""
         return [rows.budget_of(row) for row in self._connection.execute(_ACTIVE, (self._org,))]
 
+    async def named_between(self, first: bytes, last: bytes) -> list[Budget]:
+        """Return the budgets with ids from `first` to `last`, those that have ended too."""
+        return [rows.budget_of(row) for row in self._connection.execute(_BETWEEN, (self._org, first, last))]
+
     async def put(self, budget: Budget) -> None:
         """Store a budget, new or changed."""
         self._connection.execute(_PUT_BUDGET, (self._org, *rows.row_of_budget(budget)))
+
+    async def list_excess(self, budget_id: bytes) -> None:
+        """List what a budget's windows used beyond their limits as `lowered`."""
+        self._connection.execute(_LIST_EXCESS, (self._org, budget_id))
 
     async def mark_deleted(self, budget_id: bytes, at: int) -> None:
         """Take a budget out of the active ones."""
@@ -125,10 +137,18 @@ class SqliteBudgets:
         """Load the windows of the legs of all loaded holds."""
         self._load_windows(book, {leg.window for hold in book.holds.values() for leg in hold.legs})
 
+    async def load_leases(self, book: Book) -> None:
+        """Load of each open lease the windows that it spends from."""
+        book.leases = lease_counts.windows_of_leases(self._connection, self._org)
+
+    async def has_gates(self) -> bool:
+        """Tell whether any gate has a row."""
+        return self._connection.execute(_ANY_GATE, (self._org,)).fetchone() is not None
+
     async def load_gates(self, book: Book, keys: Collection[GateKey]) -> None:
         """Load gates; nothing is asked for one by one where no gate was ever stopped."""
         execute = self._connection.execute
-        if not keys or execute(_ANY_GATE, (self._org,)).fetchone() is None:
+        if not keys or not await self.has_gates():
             return
         for kind, name in keys:
             row = execute(_GATE, (self._org, kind.value, name)).fetchone()
