@@ -58,12 +58,16 @@ class OutputSketch(msgspec.Struct):
         bucket = bucket_of(output_tokens)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
         self.weight += 1
-        if has_overrun:
-            self.margin_ppm = min(_MARGIN_MAX_PPM, self.margin_ppm + _MARGIN_STEP_PPM)
-        else:
-            self.margin_ppm -= self.margin_ppm >> 8
+        self.teach_margin(has_overrun, not has_overrun)
         if self.weight >= WEIGHT_MAX:
             self._halve()
+
+    def teach_margin(self, overruns: int, others: int) -> None:
+        """Narrow the margin by each call that stayed within its hold, then widen it by each overrun."""
+        for _ in range(others if self.margin_ppm >> 8 else 0):
+            self.margin_ppm -= self.margin_ppm >> 8
+        if overruns:
+            self.margin_ppm = min(_MARGIN_MAX_PPM, self.margin_ppm + overruns * _MARGIN_STEP_PPM)
 
     def quantile(self, ppm: int = QUANTILE_PPM) -> int | None:
         """Return an output that a share `ppm` of the calls did not pass, margin included.
