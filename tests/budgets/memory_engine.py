@@ -6,7 +6,7 @@ forgets to have a window written is found.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -20,7 +20,7 @@ from bursar.budgets.clock import DecisionClock, Now
 from bursar.budgets.hold import DEADLINE_MICROS, GRACE_MICROS, Granted, Hold, Leg, Request
 from bursar.budgets.matching import BudgetIndex, Call, check_room_for
 from bursar.budgets.refusal import Refused, Stopped
-from bursar.budgets.settlement import Settled, Spend
+from bursar.budgets.settlement import Outcome, Settled, Spend
 from bursar.budgets.window import Window, WindowKey
 from bursar.core.time import MICROS_PER_HOUR, micros_from_text
 
@@ -48,6 +48,7 @@ class Engine:
         self.postings: list[Posting] = []
         self.notices: list[Notice] = []
         self.stored: dict[object, object] = {}
+        self.drawn: set[bytes] = set()
         self._numbers = 0
         self.index = BudgetIndex(())
         self.book = Book({}, is_complete=True)
@@ -203,6 +204,14 @@ class Engine:
         matched = self.index.matching(call)
         return self.commit(lambda: lease.acquire(self.book, request, matched, self.now()))
 
+    def draw(self, hold: Hold, spend: Spend) -> Outcome | None:
+        """Post one call of a lease's journal, unless its key was there before."""
+        if spend.key in self.drawn:
+            return None
+        self.drawn.add(spend.key)
+        matched = self.index.matching(hold.call)
+        return self.commit(lambda: lease.spend_from_lease(self.book, hold, spend, matched, self.now()))
+
     def report(self, hold: Hold, sent: lease.Report) -> lease.Reported:
         matched = self.index.matching(hold.call)
         return self.commit(lambda: lease.report(self.book, hold, sent, matched, self.now()))
@@ -244,8 +253,9 @@ class LeaseClient:
         self.ttl = hold.lease.ttl
         self.rest = {leg.column: leg.held for leg in hold.legs}
         self.until = sent_at + self.ttl - self.ttl // 1_000
-        self.journal: list[lease.Entry] = []
+        self.journal: list[Spend] = []
         self.acknowledged = 0
+        self.reports = 0
         self.is_stopped = False
 
     def spend(self, worst: Amounts, actual: Amounts) -> bool:
@@ -255,27 +265,47 @@ class LeaseClient:
             return False
         for column in self.rest:
             self.rest[column] -= actual[column] or 0
-        self.journal.append(lease.Entry(len(self.journal) + 1, self.engine.number(), actual))
+        self.write(actual)
         return True
+
+    def write(self, actual: Amounts) -> None:
+        """Add a call to the journal, whatever the rest is."""
+        self.journal.append(Spend(self.engine.number(), CALL, actual, self.engine.wall))
+
+    def report_of(
+        self, demand: lease.Demand | None = None, *, is_final: bool = False, gives: int = 0
+    ) -> lease.Report:
+        """Make the next report; what it gives back is not the client's any more, heard or not."""
+        given = Amounts(*(min(gives, self.rest.get(column, 0)) for column in range(6)))
+        for column in self.rest:
+            self.rest[column] -= given[column] or 0
+        self.reports += 1
+        return lease.Report(
+            nonce=self.nonce, number=self.reports, give_back=given, demand=demand, is_final=is_final
+        )
+
+    def send(self, sent: lease.Report, entries: Sequence[Spend]) -> lease.Reported:
+        """Have the server hear a report and the calls that came with it, perhaps again."""
+        hold = self.engine.book.holds[self.id]
+        if self.nonce == (hold.lease and hold.lease.nonce):
+            for entry in entries:
+                self.engine.draw(hold, entry)
+        return self.engine.report(hold, sent)
 
     def heartbeat(
         self, demand: lease.Demand | None = None, *, is_final: bool = False, gives: int = 0
     ) -> lease.Reported:
-        given = Amounts(*(min(gives, self.rest.get(column, 0)) for column in range(6)))
-        for column in self.rest:
-            self.rest[column] -= given[column] or 0
         sent_at = self.engine.monotonic
-        sent = lease.Report(
-            nonce=self.nonce,
-            entries=tuple(self.journal[self.acknowledged :]),
-            give_back=given,
-            demand=demand,
-            is_final=is_final,
-        )
-        answer = self.engine.report(self.engine.book.holds[self.id], sent)
-        self.acknowledged = answer.acknowledged
-        self.is_stopped = answer.stopped is not None or is_final
+        sent = self.report_of(demand, is_final=is_final, gives=gives)
+        answer = self.send(sent, self.journal[self.acknowledged :])
+        self.take(answer, sent_at)
+        self.is_stopped = self.is_stopped or is_final
+        return answer
+
+    def take(self, answer: lease.Reported, sent_at: int) -> None:
+        """Believe an answer to a report of all of the journal."""
+        self.acknowledged = len(self.journal)
+        self.is_stopped = answer.stopped is not None
         if answer.is_renewed:
             self.until = sent_at + self.ttl - self.ttl // 1_000
             self.rest = {leg.column: leg.held for leg in answer.hold.legs}
-        return answer

@@ -9,10 +9,8 @@ from bursar.budgets.gate import GateKey, GateKind, GateState, Owner, Stop
 from bursar.budgets.hold import Granted, Hold, HoldState
 from bursar.budgets.lease import (
     Demand,
-    Entry,
     LeaseRequest,
     LeaseShared,
-    Report,
     acquire,
     slice_of,
     spend_from_lease,
@@ -108,10 +106,31 @@ def test_a_report_lost_doubled_or_delayed_posts_once() -> None:
     client.heartbeat()
     client.acknowledged = 0
     client.spend(cost(10), cost(8))
-    assert client.heartbeat().acknowledged == 2
-    gap = Report(nonce=b"n", entries=(Entry(5, numbered(77), cost(9)),))
-    assert engine.report(hold_of(client), gap).acknowledged == 2
-    assert engine.window(ID).settled == 15
+    client.heartbeat()
+    assert (engine.window(ID).settled, engine.window(ID).held) == (15, 85)
+
+
+def test_what_a_delayed_report_gives_back_or_asks_for_is_not_taken_again() -> None:
+    engine = engine_of()
+    client = leased(engine)
+    gift = client.report_of(DEMAND, gives=60)
+    client.send(gift, ())
+    expires_at = hold_of(client).expires_at
+    engine.advance(HOUR // 4)
+    answers = [client.send(gift, ()), client.heartbeat(), client.send(gift, ())]
+    assert [answer.is_renewed for answer in answers] == [False, False, False]
+    assert (engine.window(ID).held, hold_of(client).expires_at) == (100, expires_at)
+
+
+def test_open_leases_of_the_same_windows_count_as_clients() -> None:
+    engine = engine_of()
+    demand = Demand(cost(10), cost(90))
+    first, second = leased(engine, demand), leased(engine, demand)
+    engine.post(cost(500))
+    third = leased(engine, demand)
+    assert [client.rest[0] for client in (first, second, third)] == [100, 100, 300 // 6]
+    first.heartbeat(is_final=True)
+    assert leased(engine, demand).rest == {0: 350 // 6}
 
 
 def test_a_renewal_fills_up_and_prolongs() -> None:
@@ -215,7 +234,7 @@ def test_a_second_process_on_one_lease_is_refused_and_reported() -> None:
 def test_an_actual_above_the_rest_is_overrun() -> None:
     engine = engine_of()
     client = leased(engine)
-    client.journal.append(Entry(1, numbered(50), cost(140)))
+    client.write(cost(140))
     client.heartbeat()
     window = engine.window(ID)
     assert (window.settled, window.held, window.overrun) == (140, 0, 40)

@@ -488,12 +488,10 @@ class Machine(RuleBasedStateMachine):
         hold = self.engine.book.holds[client.id]
         own = Counter(leg.window.budget for leg in hold.legs)
         acknowledged = client.acknowledged
-        assert hold.lease is not None
-        fresh = client.journal[hold.lease.sequence :]
+        fresh = [entry for entry in client.journal if entry.key not in self.engine.drawn]
         self.is_clean &= not fresh or hold.state in {HoldState.OPEN, HoldState.SUSPENSE}
         demand = None if is_final else Demand(cost(1, tokens=1), cost(1, tokens=1))
         answer = client.heartbeat(demand, is_final=is_final, gives=gives)
-        assert answer.acknowledged == len(client.journal)
         for entry in fresh:
             self.book_spend(hold.call, entry.amounts, hold.created_at, own)
         if answer.is_renewed:

@@ -24,7 +24,7 @@ from bursar.budgets.gate import Gate, Gates
 from bursar.budgets.hold import Granted, Hold, Request
 from bursar.budgets.matching import Call
 from bursar.budgets.refusal import Refused, Stopped
-from bursar.budgets.settlement import Settled, Spend
+from bursar.budgets.settlement import Outcome, Settled, Spend
 from bursar.core.errors import AppError
 from bursar.core.ids import Org
 from bursar.enforcement import changes, questions
@@ -59,6 +59,21 @@ class Files:
     def close(self) -> None:
         self.store.close()
         self.loop.close()
+
+
+class Draw(questions.Report, frozen=True):
+    """One call of a lease's journal, asked as a question: with the same rows loaded as for a report."""
+
+    sent: Spend
+
+    @property
+    def counts_leases(self) -> bool:
+        return False
+
+    def decide(self, scene: questions.Scene) -> Outcome:
+        hold = self.named(scene.book)
+        matched = scene.matching(hold.call)
+        return lease.spend_from_lease(scene.book, hold, self.sent, matched, scene.now)
 
 
 class StoredEngine(Engine):
@@ -191,6 +206,11 @@ class StoredEngine(Engine):
             lambda: self.commit(lambda: lease.acquire(self.book, request, matched, self.now())),
             questions.Acquire(request),
         )
+
+    def draw(self, hold: Hold, spend: Spend) -> Outcome | None:
+        if spend.key in self.drawn:
+            return None
+        return self.asked(lambda: Engine.draw(self, hold, spend), Draw(hold.id, spend))
 
     def report(self, hold: Hold, sent: lease.Report) -> lease.Reported:
         return self.asked(lambda: Engine.report(self, hold, sent), questions.Report(hold.id, sent))

@@ -89,6 +89,8 @@ class Writes(NamedTuple):
 class Book:
     """The loaded state; see the module. Attributes are read by decisions, changed only by them.
 
+    `leases` are the windows of each lease that storage has open, where clients are to be counted.
+
     `terms` are the rules of the active budgets (`BudgetIndex.terms`); a window whose budget
     is not among them was deleted and only winds down.
     """
@@ -100,6 +102,7 @@ class Book:
         self.windows: dict[WindowKey, Window] = {}
         self.holds: dict[bytes, Hold] = {}
         self.hold_ids: dict[bytes, bytes] = {}
+        self.leases: dict[bytes, frozenset[WindowKey]] = {}
         self.gates = Gates()
         self.dirty: dict[WindowKey, Window] = {}
         self.changed: dict[bytes, Hold] = {}

@@ -64,7 +64,7 @@ class LeaseState(msgspec.Struct):
 
     Attributes:
         nonce: The one process that may spend it.
-        sequence: The last report posted; the next must be one more.
+        sequence: The number of the last report heard; what is not above it came late or twice.
         ttl: Microseconds from a grant or renewal to its end.
         wind_down: How long its calls may go on after that: deadline and grace.
         returned: Its client said that it spends no more.

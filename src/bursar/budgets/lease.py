@@ -1,17 +1,20 @@
 """Leases: a slice of a budget moved into `held` before its client may spend it.
 
-    LeaseRequest + Book  →  acquire  →  Granted | Refused | Stopped
-    Report + Book        →  report   →  Reported (rest, renewal, recall, stop)
+    LeaseRequest + Book  →  acquire           →  Granted | Refused | Stopped
+    Spend + Book         →  spend_from_lease  →  Outcome, for each call of the client's journal
+    Report + Book        →  report            →  Reported (rest, renewal, recall, stop)
 
 A lease is a hold of kind `lease`, so that the promise of a hold covers it without a new
-argument. The client spends locally, by its own monotonic clock, and reports; each report
-moves amounts from `held` to `settled`. It stands for calls of exactly the names it was
+argument. The client spends locally, by its own monotonic clock, and reports; each call it
+reports moves from `held` to `settled`. It stands for calls of exactly the names it was
 asked for. The server's end is later than the client's; what is unreported then lapses
-like a hold (`hold.expire`), on hard budgets into suspense.
+like a hold (`lifecycle.expire`), on hard budgets into suspense.
 
-Amounts are in each budget's unit, times microseconds. Not here: the client.
+Amounts are in each budget's unit, times microseconds. Not here: the client, and which calls
+are new (`storage`, unique key).
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import msgspec
@@ -43,7 +46,7 @@ from bursar.budgets.settlement import (
     record,
     watched_places,
 )
-from bursar.budgets.window import Window, reaches
+from bursar.budgets.window import Window, WindowKey, reaches
 from bursar.core.errors import Conflict, IdempotencyConflict, InvalidInput
 from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_SECOND
 
@@ -61,7 +64,8 @@ class Demand(msgspec.Struct, frozen=True):
     Attributes:
         worst: The worst case of one call.
         rate: What the client spends a second, by metric.
-        clients: How many clients spend from the same budgets, this one included.
+        clients: How many clients spend from the same windows at least, this one included;
+            open leases are counted besides.
     """
 
     worst: Amounts
@@ -83,22 +87,17 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     grace: int = GRACE_MICROS
 
 
-class Entry(NamedTuple):
-    """One call of a client's journal: its place in it, its idempotency key, what it used."""
-
-    sequence: int
-    key: bytes
-    amounts: Amounts
-
-
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A heartbeat: journal entries in order, what the client can do without, what it still needs.
+    """A heartbeat: what the client can do without, and what it still needs.
 
-    `demand` asks for a renewal; `is_final` says that it spends no more (a return).
+    `number` counts the reports of a lease from 1. What comes with a number that was heard
+    before, or with one below it, was doubled or delayed on its way: it changes nothing, so
+    a gift is taken once. `demand` asks for a renewal; `is_final` says that it spends no
+    more (a return).
     """
 
     nonce: bytes
-    entries: tuple[Entry, ...] = ()
+    number: int
     give_back: Amounts = NOTHING
     demand: Demand | None = None
     is_final: bool = False
@@ -108,15 +107,14 @@ class Reported(NamedTuple):
     """The answer to a report.
 
     Attributes:
-        hold: The lease; what its legs hold is what the client may still spend.
-        acknowledged: Entries up to here are in the ledger; the client sends the rest again.
+        hold: The lease; what its legs hold, less what the client has not reported yet, is what
+            it may still spend.
         is_renewed: It may be spent for another `ttl` from when the report was sent.
         is_recalled: Give back what is not in use, with the next report.
         stopped: Start no new call.
     """
 
     hold: Hold
-    acknowledged: int
     is_renewed: bool = False
     is_recalled: bool = False
     stopped: Stopped | None = None
@@ -126,6 +124,16 @@ class LeaseShared(Conflict):
     """Two processes spend one lease (a fork, a copied state); nothing of the second is counted here."""
 
     code = "lease_shared"
+
+
+def clients_of(book: Book, windows: Collection[WindowKey], own: bytes) -> int:
+    """Return how many clients spend from any of these windows by leases, `own` included."""
+    ids = {own} | {lease for lease, legs in book.leases.items() if not legs.isdisjoint(windows)}
+    for hold in book.holds.values():  # what this commit has granted or ended is not yet stored
+        if hold.kind is HoldKind.LEASE and hold.id != own:
+            is_near = hold.state is HoldState.OPEN and any(leg.window in windows for leg in hold.legs)
+            (ids.add if is_near else ids.discard)(hold.id)
+    return len(ids)
 
 
 def slice_of(terms: Terms, window: Window, demand: Demand, ttl: int, *, own: int = 0) -> int | None:
@@ -170,21 +178,22 @@ def acquire(book: Book, request: LeaseRequest, matched: Matched, now: Now) -> Gr
         if isinstance(refusal, Refused):
             note_crossing(book, refusal)
         return refusal
-    sizes = _sizes(places, request.demand, request.ttl, {})
+    demand = _among(book, places, request.demand, request.hold_id)
+    sizes = _sizes(places, demand, request.ttl, {})
     if isinstance(sizes, Refused):
         return sizes
     return Granted(_granted(book, request, places, sizes, now))
 
 
 def report(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> Reported:
-    """Post a client's journal, then renew, recall, or end its lease.
+    """Hear a client: renew, recall, or end its lease.
 
-    Entries are taken in order: those acknowledged before are skipped, a gap ends the
-    reading, so lost, doubled and delayed reports do no harm. Money spent is posted
-    whatever has become of the lease: late after its expiry, unheld after its return.
+    The calls that it made were posted before (`spend_from_lease`), so that the rest of this
+    answer has them taken out.
 
     Args:
-        book: With the lease's windows, the tracks of `matched` and the call's gates.
+        book: With the lease's windows, the tracks of `matched`, the call's gates, and the
+            organisation's open leases.
         hold: The lease.
         sent: The report.
         matched: `BudgetIndex.matching(hold.call)`.
@@ -192,7 +201,6 @@ def report(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> 
 
     Raises:
         LeaseShared: Another process than the lease's own reports.
-        AmountOverflow: A window's sum would leave 64 bits; entries before are posted.
         ValueError: The hold is no lease (a programmer's error).
     """
     lease = hold.lease
@@ -201,18 +209,17 @@ def report(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> 
     if sent.nonce != lease.nonce:
         book.tell(Notice(Occasion.LEASE_SHARED, None, source=hold.id))
         raise LeaseShared("another process spends this lease; acquire one of your own")
+    places = places_of(book, matched, hold.call.run, now)
+    if sent.number <= lease.sequence:
+        return Reported(hold, stopped=stop_of(book, hold.call, places))
+    lease.sequence = sent.number
     book.write_hold(hold)
-    for entry in sent.entries:
-        if entry.sequence == lease.sequence + 1:
-            spend = Spend(entry.key, hold.call, entry.amounts, now.at)
-            spend_from_lease(book, hold, spend, matched, now)
-            lease.sequence = entry.sequence
     if hold.state is HoldState.OPEN:
         _give_back(book, hold, sent.give_back)
         if sent.is_final:
             _end(book, hold, HoldState.SETTLED, now)
             lease.returned = True
-    return _answer(book, hold, sent, matched, now)
+    return _answer(book, hold, places, sent.demand, now)
 
 
 def spend_from_lease(book: Book, hold: Hold, spend: Spend, matched: Matched, now: Now) -> Outcome:
@@ -253,20 +260,28 @@ def spend_from_lease(book: Book, hold: Hold, spend: Spend, matched: Matched, now
     return _OUTCOMES[effect]
 
 
-def _answer(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> Reported:
-    assert hold.lease is not None  # noqa: S101 - `report` has looked
-    acknowledged = hold.lease.sequence
-    places = places_of(book, matched, hold.call.run, now)
+def _answer(book: Book, hold: Hold, places: list[Place], demand: Demand | None, now: Now) -> Reported:
     stopped = stop_of(book, hold.call, places)
     if hold.state is not HoldState.OPEN or stopped is not None:
-        return Reported(hold, acknowledged, stopped=stopped)
-    if any(terms.is_hard and window.used > window.limit for terms, window in places):
-        return Reported(hold, acknowledged, is_recalled=True)
+        return Reported(hold, stopped=stopped)
+    if any(terms.is_hard and _is_short(terms, window) for terms, window in places):
+        return Reported(hold, is_recalled=True)
     is_current = [leg.window for leg in hold.legs] == [window.key for _, window in places]
-    if sent.demand is None or not is_current:
-        return Reported(hold, acknowledged)
-    is_enough = _renew(book, hold, places, sent.demand, now)
-    return Reported(hold, acknowledged, is_renewed=True, is_recalled=not is_enough)
+    if demand is None or not is_current:
+        return Reported(hold)
+    is_enough = _renew(book, hold, places, _among(book, places, demand, hold.id), now)
+    return Reported(hold, is_renewed=True, is_recalled=not is_enough)
+
+
+def _is_short(terms: Terms, window: Window) -> bool:
+    """Tell whether a window has less than nothing left, or calls in it whose cost nobody knows."""
+    return window.used > window.limit or (terms.blocks_unpriced and window.unpriced > 0)
+
+
+def _among(book: Book, places: list[Place], demand: Demand, own: bytes) -> Demand:
+    """Return the demand of one among all who lease from the same windows."""
+    counted = clients_of(book, {window.key for _, window in places}, own)
+    return demand if counted <= demand.clients else msgspec.structs.replace(demand, clients=counted)
 
 
 def _renew(book: Book, hold: Hold, places: list[Place], demand: Demand, now: Now) -> bool:

@@ -55,6 +55,8 @@ async def loaded(
         for track in track_keys(index.matching(call), call):
             tracks.setdefault(track, set(current)).update(instants)
         gates.update(dict.fromkeys(gate_keys(call)))
+    if any(question.counts_leases for question in questions):
+        await budgets.load_leases(book)
     await budgets.load_tracks(book, tracks)
     await budgets.load_legs(book)
     await budgets.load_gates(book, list(gates))

@@ -47,6 +47,7 @@ class Question(Protocol[Answer_co]):
         hold_id: The hold it names.
         hold_key: The idempotency key under which a hold may stand already.
         source: The event whose windows it touches.
+        counts_leases: It asks how many clients spend by leases.
     """
 
     @property
@@ -61,6 +62,11 @@ class Question(Protocol[Answer_co]):
 
     @property
     def source(self) -> bytes | None:
+        """See the class."""
+        ...
+
+    @property
+    def counts_leases(self) -> bool:
         """See the class."""
         ...
 
@@ -91,6 +97,10 @@ class _Asked(msgspec.Struct, frozen=True):
     @property
     def source(self) -> bytes | None:
         return None
+
+    @property
+    def counts_leases(self) -> bool:
+        return False
 
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
         """No budget beyond the legs of its hold, or those that its event was posted to."""
@@ -127,6 +137,11 @@ class Acquire(_Asked, frozen=True):
     def hold_key(self) -> bytes:
         """Its idempotency key."""
         return self.request.key
+
+    @property
+    def counts_leases(self) -> bool:
+        """The more clients, the smaller each slice."""
+        return True
 
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
         """Its call, now; nothing for a repeat."""
@@ -184,6 +199,11 @@ class Report(_OfHold, frozen=True):
     """A lease's heartbeat."""
 
     sent: lease.Report
+
+    @property
+    def counts_leases(self) -> bool:
+        """Where it asks for more."""
+        return self.sent.demand is not None
 
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
         """The lease's call, now and at the time of the grant."""

@@ -13,6 +13,8 @@ STATEMENTS = [
     "ALTER TABLE budget_window ADD COLUMN recent TEXT NOT NULL DEFAULT ''",
     # When the hold left `open` or `suspense` for good: what held how much at a moment.
     "ALTER TABLE hold ADD COLUMN ended_at INTEGER",
+    # Clients that spend by leases are counted at each renewal, without reading the holds of calls.
+    "CREATE INDEX hold_leases ON hold (org, id) WHERE state = 'open' AND kind = 'lease'",
     # When a raise until a time was taken back.
     "ALTER TABLE incident ADD COLUMN ended_at INTEGER",
     """CREATE INDEX incident_due ON incident (org, until)
