@@ -77,7 +77,8 @@ async def change_limit(change: Change, budget_id: bytes, limit: int) -> Budget:
         NotFound: There is no such budget.
         InvalidAmount: `limit` is not above zero.
     """
-    return await change_fields(change, budget_id, lambda budget: msgspec.structs.replace(budget, limit=limit))
+    old = change.named(budget_id)
+    return await _replace(change, old, msgspec.structs.replace(old, limit=limit), is_resized=True)
 
 
 async def move_zone(change: Change, budget_id: bytes, zone: str) -> Budget:
@@ -86,7 +87,8 @@ async def move_zone(change: Change, budget_id: bytes, zone: str) -> Budget:
     Raises:
         NotFound: There is no such budget.
     """
-    return await change_fields(change, budget_id, lambda budget: msgspec.structs.replace(budget, zone=zone))
+    old = change.named(budget_id)
+    return await _replace(change, old, msgspec.structs.replace(old, zone=zone), is_moved=True)
 
 
 async def change_fields(change: Change, budget_id: bytes, how: Callable[[Budget], Budget]) -> Budget:
@@ -102,25 +104,14 @@ async def change_fields(change: Change, budget_id: bytes, how: Callable[[Budget]
     """
     old = change.named(budget_id)
     new = how(old)
-    if new == old:
-        return old
     if new.is_binding and not old.is_binding:
         check_room_for(new, [terms.budget for terms in change.active.terms.values()])
     if new.is_hard and not old.is_hard:
         await change.budgets.list_excess(budget_id)
-    book = Book({**change.active.terms, budget_id: terms_of(new)})
-    await change.budgets.load_tracks(book, {(budget_id, ""): {change.now.at}})
-    await change.budgets.load_running(book, budget_id)
-    if new.zone != old.zone and not old.is_template:
-        # The running window is made, if nothing has touched it, by the clocks and limit it began with.
-        limits.move_zone(book, old, new.zone, change.now)
-    if new.limit != old.limit:
-        limits.change_limit(book, new, new.limit, change.now)
-    if new.thresholds != old.thresholds or new.mode is not old.mode:
-        _tell_reached(book, budget_id, change.now)
-    await change.budgets.put(new)
-    await change.write(book)
-    return new
+    if new == old:
+        return old
+    is_moved = new.zone != old.zone and not old.is_template
+    return await _replace(change, old, new, is_moved=is_moved, is_resized=new.limit != old.limit)
 
 
 async def delete(change: Change, budget_id: bytes) -> None:
@@ -187,6 +178,25 @@ async def close_windows(change: Change, most: int) -> int:
     limits.close_due(book, list(book.windows.values()), change.now)
     await change.write(book)
     return count
+
+
+async def _replace(
+    change: Change, old: Budget, new: Budget, *, is_moved: bool = False, is_resized: bool = False
+) -> Budget:
+    """Store a budget's new form, and give its running windows what follows from it."""
+    book = Book({**change.active.terms, old.id: terms_of(new)})
+    await change.budgets.load_tracks(book, {(old.id, ""): {change.now.at}})
+    await change.budgets.load_running(book, old.id)
+    if is_moved:
+        # A running window that nothing has touched is made by the clocks and with the limit it had.
+        limits.move_zone(book, old, new.zone, change.now)
+    if is_resized:
+        limits.change_limit(book, new, new.limit, change.now)
+    if (new.thresholds, new.mode) != (old.thresholds, old.mode):
+        _tell_reached(book, old.id, change.now)
+    await change.budgets.put(new)
+    await change.write(book)
+    return new
 
 
 def _check_raise(window: Window, limit: int, now: Now) -> None:
