@@ -7,6 +7,7 @@ for what it really used: an estimate would refuse a little earlier. A refused ca
 as not made. Pure; nothing of the ledger is touched.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from bursar.budgets.hold import Granted, Request
 from bursar.budgets.matching import BudgetIndex
 from bursar.budgets.refusal import Refused, Stopped
 from bursar.budgets.settlement import Spend, settle
-from bursar.budgets.window import Window
+from bursar.budgets.window import Window, WindowKey
 
 REFUSALS_LISTED_MAX = 1_000
 
@@ -31,6 +32,8 @@ class Simulation(NamedTuple):
     Attributes:
         matched: Calls that the budget counts.
         refused: How many of them it would have refused.
+        refused_amount: What those used, in the budget's unit.
+        refused_in: How many of them in each window.
         refusals: The first of those, oldest first, at most `REFUSALS_LISTED_MAX`.
         windows: Its windows, oldest first within each run.
         notices: The alerts and incidents it would have raised.
@@ -38,6 +41,8 @@ class Simulation(NamedTuple):
 
     matched: int
     refused: int
+    refused_amount: int
+    refused_in: Counter[WindowKey | None]
     refusals: list[tuple[Spend, Refused | Stopped]]
     windows: list[Window]
     notices: list[Notice]
@@ -53,7 +58,8 @@ def simulated(budget: Budget, spends: Iterable[Spend]) -> Simulation:
     """
     index = BudgetIndex([msgspec.structs.replace(budget, created_at=0)])
     book = Book(index.terms, is_complete=True)
-    matched = refused = 0
+    matched = refused_amount = 0
+    refused_in: Counter[WindowKey | None] = Counter()
     refusals: list[tuple[Spend, Refused | Stopped]] = []
     notices: list[Notice] = []
     for spend in spends:
@@ -69,11 +75,12 @@ def simulated(budget: Budget, spends: Iterable[Spend]) -> Simulation:
         if isinstance(answer, Granted):
             settle(book, answer.hold, spend, found, now)
         else:
-            refused += 1
+            refused_in[answer.window] += 1
+            refused_amount += spend.amounts[budget.metric.column] or 0
             if len(refusals) < REFUSALS_LISTED_MAX:
                 refusals.append((spend, answer))
         notices += book.take().notices
         book.holds.clear()
         book.hold_ids.clear()
     windows = [window for track in book.tracks.values() for window in track.windows]
-    return Simulation(matched, refused, refusals, windows, notices)
+    return Simulation(matched, refused_in.total(), refused_amount, refused_in, refusals, windows, notices)
