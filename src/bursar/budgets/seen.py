@@ -1,6 +1,8 @@
 """A hold's windows as they were at a decision: plain values that no later decision changes.
 
     decision → Book → windows_seen → answers of holds and leases
+
+Not here: how a caller stands with budgets in which it holds nothing (`standing`).
 """
 
 from typing import NamedTuple

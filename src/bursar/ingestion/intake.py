@@ -12,13 +12,16 @@ reason.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
-from bursar.core.errors import AmountOverflow, Unavailable
+from bursar.budgets.batch import NOTHING_SEEN, NOTHING_SETTLED, Seen, Settlements
+from bursar.core.errors import AmountOverflow, AppError, Unavailable
 from bursar.core.ids import Org
 from bursar.core.usage import UsageEvent
 from bursar.ingestion.pipeline import BatchResult, process_batch
 from bursar.ingestion.ports import PriceBooks, Store, Transaction
+from bursar.ingestion.spending import NO_SPENDING, Spending
 
 WAITING_MAX = 10_000
 """Small requests that may wait for a commit: over a second's work; beyond, callers come again."""
@@ -37,6 +40,9 @@ class Receipt(NamedTuple):
         conflicts: Positions whose key was there with other content; nothing changed.
         quarantined: Positions that could not be posted and are kept aside.
         unpriced: How many of the fresh ones have no price.
+        settled: What those that name a hold did to it, by position; an error where one was
+            not recorded for its hold's sake.
+        seen: How the senders stand with their budgets.
     """
 
     batch: int | None
@@ -45,6 +51,8 @@ class Receipt(NamedTuple):
     conflicts: Sequence[int] = ()
     quarantined: Sequence[int] = ()
     unpriced: int = 0
+    settled: Settlements = NOTHING_SETTLED
+    seen: Seen = NOTHING_SEEN
 
 
 class _Waiting(NamedTuple):
@@ -68,9 +76,11 @@ class Intake:
         clock: Callable[[], int],
         *,
         coalesce_events_max: int,
+        spending: Spending = NO_SPENDING,
         on_receipt: Callable[[Receipt], None] = lambda _receipt: None,
     ) -> None:
         self._store = store
+        self._spending = spending
         self._books = books
         self._clock = clock
         self._coalesce_events_max = coalesce_events_max
@@ -124,8 +134,9 @@ class Intake:
             return await self._store.transact(one_by_one)
 
     async def _process(self, transaction: Transaction, org: Org, events: Sequence[UsageEvent]) -> BatchResult:
+        book = await self._books.of(org)
         return await process_batch(
-            transaction.unit(org), events, await self._books.of(org), now=self._clock()
+            transaction.unit(org), events, book, now=self._clock(), spending=self._spending
         )
 
     async def _record_singly(
@@ -220,18 +231,28 @@ def _fail(waiting: _Waiting, error: Exception) -> None:
 
 def _receipt(result: BatchResult) -> Receipt:
     return Receipt(
-        result.batch, result.recorded, result.duplicates, result.conflicts, (), len(result.unpriced)
+        result.batch,
+        result.recorded,
+        result.duplicates,
+        result.conflicts,
+        (),
+        len(result.unpriced),
+        result.settled,
+        result.seen,
     )
 
 
 def _part(result: BatchResult, start: int, end: int) -> Receipt:
     """Return the receipt of the events from `start` to `end` of a shared batch."""
     unpriced = sum(start <= index < end for index in result.unpriced)
-    if not result.duplicates and not result.conflicts:
-        return Receipt(result.batch, end - start, unpriced=unpriced)
+    if not (result.duplicates or result.conflicts or result.settled):
+        return Receipt(result.batch, end - start, unpriced=unpriced, seen=result.seen)
     duplicates = [index - start for index in result.duplicates if start <= index < end]
     conflicts = [index - start for index in result.conflicts if start <= index < end]
-    return Receipt(result.batch, end - start - len(conflicts), duplicates, conflicts, (), unpriced)
+    settled = {index - start: answer for index, answer in result.settled.items() if start <= index < end}
+    refused = sum(isinstance(answer, AppError) for answer in settled.values())
+    recorded = end - start - len(conflicts) - refused
+    return Receipt(result.batch, recorded, duplicates, conflicts, (), unpriced, settled, result.seen)
 
 
 def _shifted(receipt: Receipt, by: int) -> Receipt:
@@ -242,6 +263,7 @@ def _shifted(receipt: Receipt, by: int) -> Receipt:
         duplicates=[index + by for index in receipt.duplicates],
         conflicts=[index + by for index in receipt.conflicts],
         quarantined=[index + by for index in receipt.quarantined],
+        settled={index + by: answer for index, answer in receipt.settled.items()},
     )
 
 
@@ -255,4 +277,6 @@ def _joined(receipts: Sequence[Receipt]) -> Receipt:
         [index for receipt in receipts for index in receipt.conflicts],
         [index for receipt in receipts for index in receipt.quarantined],
         sum(receipt.unpriced for receipt in receipts),
+        {index: answer for receipt in receipts for index, answer in receipt.settled.items()},
+        reduce(Seen.joined, (receipt.seen for receipt in receipts), NOTHING_SEEN),
     )

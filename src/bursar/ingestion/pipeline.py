@@ -1,18 +1,22 @@
 """The whole way of a batch, from captured events to a posted ledger, on one screen.
 
-    claim keys → intern names → price → post entries and roll-ups → close the batch
+    holds lend names → claim keys → intern names → price → post entries and roll-ups
+    → close the batch → count in budgets
 
 `process_batch` is the only function that sees it all. It runs inside a transaction that
 somebody else commits; nothing is acknowledged before that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from bursar.core.usage import UsageEvent
+from bursar.budgets.batch import NOTHING_SEEN, NOTHING_SETTLED, Corrected, Priced, Seen, Settlements
+from bursar.core.usage import Price, UsageEvent
+from bursar.ingestion.amounts import amounts_of_row
 from bursar.ingestion.ports import Pricer, Standing, UnitOfWork
+from bursar.ingestion.spending import NO_SPENDING, Spending
 from bursar.ledger.posting import Correction, correct, media_text, post, revised_row
 from bursar.ledger.rows import FLAG_ERROR, FLAG_TIME_STAMPED, EntryRow
 
@@ -26,6 +30,9 @@ class BatchResult(NamedTuple):
         duplicates: Positions whose key and content were there already.
         conflicts: Positions whose key was there with other content; nothing changed.
         unpriced: Positions of the fresh events that have no price.
+        settled: What events that name a hold did to it, by position; an error where such an
+            event was not recorded.
+        seen: How the senders stand with their budgets.
     """
 
     batch: int | None
@@ -33,10 +40,17 @@ class BatchResult(NamedTuple):
     duplicates: Sequence[int]
     conflicts: Sequence[int]
     unpriced: Sequence[int]
+    settled: Settlements = NOTHING_SETTLED
+    seen: Seen = NOTHING_SEEN
 
 
 async def process_batch(
-    unit: UnitOfWork, events: Sequence[UsageEvent], pricer: Pricer, *, now: int
+    unit: UnitOfWork,
+    events: Sequence[UsageEvent],
+    pricer: Pricer,
+    *,
+    now: int,
+    spending: Spending = NO_SPENDING,
 ) -> BatchResult:
     """Post `events` of one organisation: each key once, for ever.
 
@@ -45,15 +59,28 @@ async def process_batch(
         events: At most one slice (1,000); may hold duplicates of each other.
         pricer: The organisation's prices.
         now: Server time, microseconds UTC; stamps the batch, never an event.
+        spending: What budgets do with it, in the same transaction.
 
     Raises:
         AmountOverflow: A sum would leave 64 bits. The caller rolls back and sends the
             events one by one, so that only the one that cannot be counted is set aside.
     """
+    events, refused = await spending.bound(unit, events)
+    if refused:
+        places = [place for place in range(len(events)) if place not in refused]
+        kept = [events[place] for place in places]
+        return _spread(await _post_batch(unit, kept, pricer, spending, now), places, refused)
+    return await _post_batch(unit, events, pricer, spending, now)
+
+
+async def _post_batch(
+    unit: UnitOfWork, events: Sequence[UsageEvent], pricer: Pricer, spending: Spending, now: int
+) -> BatchResult:
     claim = await unit.ledger.claim(events)
     fresh = events if len(claim.fresh) == len(events) else [events[index] for index in claim.fresh]
     batch = await unit.ledger.next_batch()
     posting = None
+    prices: list[Price] = []
     unpriced: Sequence[int] = ()
     if fresh:
         refs = await unit.directory.resolve(fresh)
@@ -67,11 +94,33 @@ async def process_batch(
     if fresh or known.revised:
         hours = {*(posting.rollups.hours if posting else ()), *known.hours}
         await unit.ledger.close_batch(
-            batch, at=now, hours=sorted(hours), events=len(fresh), entries=2 * known.revised
+            batch, at=now, hours=sorted(hours), events=len(fresh), entries=2 * len(known.revised)
         )
+    if known.revised:
+        await spending.corrected(unit, known.revised)
+    settled, seen = await spending.spent(unit, events, _priced(claim.fresh, fresh, prices))
     recorded = len(events) - len(known.conflicts)
     changed = batch if fresh or known.revised else None
-    return BatchResult(changed, recorded, known.duplicates, known.conflicts, unpriced)
+    return BatchResult(changed, recorded, known.duplicates, known.conflicts, unpriced, settled, seen)
+
+
+def _priced(
+    positions: Sequence[int], events: Sequence[UsageEvent], prices: Sequence[Price]
+) -> Iterable[Priced]:
+    """Yield the fresh events with their costs; nothing is made where nobody asks."""
+    for position, event, price in zip(positions, events, prices, strict=True):
+        yield Priced(position, event, price.cost_nusd)
+
+
+def _spread(result: BatchResult, places: Sequence[int], refused: Settlements) -> BatchResult:
+    """Return the result of the events at `places`, by their positions in the whole batch."""
+    settled = {places[index]: answer for index, answer in result.settled.items()}
+    return result._replace(
+        duplicates=[places[index] for index in result.duplicates],
+        conflicts=[places[index] for index in result.conflicts],
+        unpriced=[places[index] for index in result.unpriced],
+        settled={**settled, **refused},
+    )
 
 
 class _Known(NamedTuple):
@@ -79,7 +128,7 @@ class _Known(NamedTuple):
 
     duplicates: list[int]
     conflicts: list[int]
-    revised: int
+    revised: list[Corrected]
     hours: set[int]
 
 
@@ -87,29 +136,38 @@ async def _post_known(
     unit: UnitOfWork, events: Sequence[UsageEvent], positions: Sequence[int], pricer: Pricer, batch: int
 ) -> _Known:
     """Sort known keys into duplicates, conflicts and revisions; post the revisions."""
-    known = _Known([], [], 0, set())
-    revised = 0
+    known = _Known([], [], [], set())
     for index in positions:
         event = events[index]
         standing = await unit.ledger.standing(event.key)
         if standing is None:
             raise AssertionError("a known key must have an entry")
         if event.revision > standing.revision:
-            known.hours.update(await _revise(unit, event, standing, pricer, batch))
-            revised += 1
+            correction, hours = await _revise(unit, event, standing, pricer, batch)
+            known.revised.append(
+                Corrected(
+                    event.key,
+                    standing.row.hold,
+                    amounts_of_row(correction.reversed_row),
+                    amounts_of_row(correction.posted_row),
+                )
+            )
+            known.hours.update(hours)
         elif event.revision < standing.revision or _same_content(event, standing):
             known.duplicates.append(index)
         else:
             known.conflicts.append(index)
-    return known._replace(revised=revised)
+    return known
 
 
 async def _revise(
     unit: UnitOfWork, event: UsageEvent, standing: Standing, pricer: Pricer, batch: int
-) -> list[int]:
+) -> tuple[Correction, list[int]]:
     """Post a higher revision: the old effect reversed in full, the new one beside it."""
     if event.time_stamped:
         event = _at(event, standing.row.occurred_at)
+    if event.hold is None and standing.row.hold is not None:
+        event = msgspec.structs.replace(event, hold=standing.row.hold)
     price = pricer.price(event)
     refs = (await unit.directory.resolve([event]))[0]
     card = (await unit.directory.cards([price]))[0]
@@ -124,7 +182,7 @@ async def _revise(
     await unit.ledger.append_corrections(
         [correction], rollups, batch=batch, revisions=[event.revision], reason="revision"
     )
-    return rollups.hours
+    return correction, rollups.hours
 
 
 def _at(event: UsageEvent, occurred_at: int) -> UsageEvent:

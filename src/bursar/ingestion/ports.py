@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
+from bursar.budgets.ports import BudgetStore
 from bursar.core.audit import AuditEntry
 from bursar.core.ids import Org
 from bursar.core.usage import Price, UsageEvent
@@ -119,6 +120,11 @@ class UnitOfWork(Protocol):
     @property
     def ledger(self) -> LedgerWriter:
         """Its ledger."""
+        ...
+
+    @property
+    def budgets(self) -> BudgetStore:
+        """Its budgets."""
         ...
 
     async def record(self, entry: AuditEntry) -> None:

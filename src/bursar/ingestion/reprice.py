@@ -15,12 +15,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from bursar.budgets.batch import Corrected
 from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, InvalidInput
 from bursar.core.ids import Org
 from bursar.core.time import Clock
 from bursar.core.usage import Billing, Price, Subject, UsageEvent
-from bursar.ingestion.ports import PriceBooks, Pricer, Standing, Store, Transaction, UnitOfWork
+from bursar.ingestion.amounts import amounts_of_row
+from bursar.ingestion.ports import PriceBooks, Standing, Store, Transaction, UnitOfWork
+from bursar.ingestion.spending import NO_SPENDING, Spending
 from bursar.ledger.posting import Correction, correct
 from bursar.ledger.rows import FLAG_CLOCK_SUSPECT, FLAG_TIME_STAMPED, EntryRow, counts_of, flags_of
 
@@ -112,8 +115,16 @@ class Repriced(NamedTuple):
 class Repricer:
     """Prices what is unpriced, for all organisations of one process."""
 
-    def __init__(self, store: Store, unpriced: UnpricedReader, books: PriceBooks, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        unpriced: UnpricedReader,
+        books: PriceBooks,
+        clock: Clock,
+        spending: Spending = NO_SPENDING,
+    ) -> None:
         self._store = store
+        self._spending = spending
         self._unpriced = unpriced
         self._books = books
         self._clock = clock
@@ -148,8 +159,17 @@ class Repricer:
     async def _whole(
         self, query: RepriceQuery, places: Sequence[Place], transaction: Transaction
     ) -> Repriced:
+        """Price the events at `places`, and post what got a price as one batch."""
+        unit = transaction.unit(query.org)
         pricer = await self._books.of(query.org)
-        return await _reprice(transaction.unit(query.org), query, places, pricer, now=self._clock())
+        standing = await _unpriced_at(unit, places)
+        prices = [pricer.price(event_of(one)) for one in standing]
+        found = [(one, to) for one, to in zip(standing, prices, strict=True) if to.cost_nusd is not None]
+        if found and not query.dry_run:
+            corrections = await _post(unit, query.actor, found, now=self._clock())
+            await self._spending.corrected(unit, corrections)
+        added_nusd = sum(price.cost_nusd or 0 for _, price in found)
+        return Repriced(len(standing), len(found), len(standing) - len(found), 0, added_nusd)
 
     async def _singly(
         self, query: RepriceQuery, places: Sequence[Place], transaction: Transaction
@@ -165,27 +185,16 @@ class Repricer:
         return done
 
 
-async def _reprice(
-    unit: UnitOfWork, query: RepriceQuery, places: Sequence[Place], pricer: Pricer, *, now: int
-) -> Repriced:
-    """Price the events at `places`, and post what got a price as one batch."""
-    standing = await _unpriced_at(unit, places)
-    prices = [pricer.price(event_of(one)) for one in standing]
-    found = [(one, price) for one, price in zip(standing, prices, strict=True) if price.cost_nusd is not None]
-    if found and not query.dry_run:
-        await _post(unit, query.actor, found, now=now)
-    added_nusd = sum(price.cost_nusd or 0 for _, price in found)
-    return Repriced(len(standing), len(found), len(standing) - len(found), 0, added_nusd)
-
-
 async def _unpriced_at(unit: UnitOfWork, places: Sequence[Place]) -> list[Standing]:
     """Return what stands at `places` and still has no cost: another task may have been there."""
     standing = [await unit.ledger.standing(place.key) for place in places]
     return [one for one in standing if one is not None and one.row.cost_nusd is None]
 
 
-async def _post(unit: UnitOfWork, actor: str, found: Sequence[tuple[Standing, Price]], *, now: int) -> None:
-    """Reverse what stands, post the same with its price, and close the batch."""
+async def _post(
+    unit: UnitOfWork, actor: str, found: Sequence[tuple[Standing, Price]], *, now: int
+) -> list[Corrected]:
+    """Reverse what stands, post the same with its price, close the batch; return what changed."""
     batch = await unit.ledger.next_batch()
     cards = await unit.directory.cards([price for _, price in found])
     corrections = [
@@ -201,6 +210,10 @@ async def _post(unit: UnitOfWork, actor: str, found: Sequence[tuple[Standing, Pr
     details = {"events": len(found), "added_nusd": sum(price.cost_nusd or 0 for _, price in found)}
     entry = AuditEntry(at=now, actor=actor, action="event.reprice", target=f"batch:{batch}", details=details)
     await unit.record(entry)
+    return [
+        Corrected(row.key, row.hold, amounts_of_row(row), amounts_of_row(one.posted_row))
+        for row, one in zip((standing.row for standing, _ in found), corrections, strict=True)
+    ]
 
 
 def _correction(standing: Standing, row: EntryRow) -> Correction:

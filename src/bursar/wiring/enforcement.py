@@ -12,12 +12,19 @@ from bursar.budgets.clock import DecisionClock, Now
 from bursar.directory.organisations import OrganisationStore
 from bursar.enforcement.desk import Desk
 from bursar.enforcement.indexes import Indexes
+from bursar.enforcement.sketches import Sketches
+from bursar.enforcement.spending import Spending
 from bursar.jobs.schedule import Job
+from bursar.storage.sqlite.readers import SqliteReaders
+from bursar.storage.sqlite.sketches import SqliteSketches
 from bursar.storage.sqlite.store import SqliteStore
 from bursar.web.guard import Guard
 
 DUE_SECONDS = 1.0
 """How often holds lapse and raises end: what a refused caller waits at most beyond the deadline."""
+
+SKETCH_SECONDS = 5.0
+"""How often what was learned of outputs is written: what a crash forgets."""
 
 
 class Enforcement:
@@ -25,6 +32,7 @@ class Enforcement:
 
     Args:
         store: Open.
+        readers: For what is only looked at.
         organisations: Whose budgets the jobs look after.
         clock: Microseconds UTC.
         monotonic: Microseconds of a clock that never steps.
@@ -33,6 +41,7 @@ class Enforcement:
     def __init__(
         self,
         store: SqliteStore,
+        readers: SqliteReaders,
         organisations: OrganisationStore,
         clock: Callable[[], int],
         monotonic: Callable[[], int],
@@ -43,6 +52,8 @@ class Enforcement:
         self._organisations = organisations
         self.indexes = Indexes()
         self.desk = Desk(store, self.indexes, self.now)
+        self.sketches = Sketches(SqliteSketches(store, readers))
+        self.spending = Spending(self.indexes, self.now, self.sketches)
 
     def now(self) -> Now:
         """Return the time to decide by."""
@@ -50,7 +61,10 @@ class Enforcement:
 
     def jobs(self) -> list[Job]:
         """Return what has to run by itself."""
-        return [Job("holds", DUE_SECONDS, self.run_due)]
+        return [
+            Job("holds", DUE_SECONDS, self.run_due),
+            Job("sketches", SKETCH_SECONDS, self.sketches.flush),
+        ]
 
     async def run_due(self) -> None:
         """Let everything lapse that is due, in every organisation."""

@@ -96,9 +96,10 @@ class Treasury:
         self.events = SqliteEvents(self._readers)
         self.prices = SqlitePrices(self.store, self._reader, self._readers, clock)
         self.books = Books(self._load_book)
-        self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock)
+        self.enforcement = Enforcement(self.store, self._readers, self.organisations, clock, monotonic)
+        spending = self.enforcement.spending
+        self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock, spending)
         self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
-        self.enforcement = Enforcement(self.store, self.organisations, clock, monotonic)
         self.registry = CollectorRegistry()
         self.ledger_metrics = LedgerMetrics(self.registry)
         self.intake = Intake(
@@ -106,6 +107,7 @@ class Treasury:
             self.books,
             clock,
             coalesce_events_max=settings.coalesce_events_max,
+            spending=spending,
             on_receipt=self._count,
         )
         audit = AuditJob(SqliteAuditor(self.store, clock), self.ledger_metrics, clock)

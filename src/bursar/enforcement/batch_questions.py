@@ -1,0 +1,106 @@
+"""What a recorded batch asks of budgets: questions of `spending`, decided within the batch's transaction.
+
+An event that names a hold is a `SettleEvent`, a repeat of one a `Repeat`, a sender a `Look`; spend
+without a hold is `questions.Post`.
+"""
+
+import copy
+
+import msgspec
+
+from bursar.budgets import lifecycle
+from bursar.budgets.amounts import amounts_of
+from bursar.budgets.batch import Priced, SettledAnswer
+from bursar.budgets.book import Book
+from bursar.budgets.hold import Hold, HoldKind, HoldState
+from bursar.budgets.lease import spend_from_lease
+from bursar.budgets.matching import Call
+from bursar.budgets.seen import windows_seen
+from bursar.budgets.settlement import Outcome, Spend, settle
+from bursar.enforcement.questions import Scene
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """A question that may name a hold, and nothing else."""
+
+    hold_id: bytes | None = None
+
+    @property
+    def hold_key(self) -> bytes | None:
+        return None
+
+    @property
+    def source(self) -> bytes | None:
+        return None
+
+    @property
+    def counts_leases(self) -> bool:
+        return False
+
+
+class SettleEvent(_Named, frozen=True, kw_only=True):
+    """Put what an event used in place of what its hold set aside, or take it out of its lease."""
+
+    one: Priced
+
+    def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
+        """The hold's call, at the time of the grant."""
+        hold = book.holds.get(self.hold_id or b"")
+        return None if hold is None else (hold.call, (hold.created_at,))
+
+    def decide(self, scene: Scene) -> SettledAnswer:
+        """See `budgets.settlement.settle` and `budgets.lease.spend_from_lease`.
+
+        Raises:
+            AmountOverflow: A window cannot count so much; nothing was changed.
+        """
+        hold = scene.book.holds[self.hold_id or b""]
+        event = self.one.event
+        amounts = amounts_of(event, self.one.cost_nusd)
+        spend = Spend(event.key, hold.call, amounts, event.occurred_at)
+        matched = scene.matching(hold.call)
+        if hold.kind is HoldKind.LEASE:
+            outcome = spend_from_lease(scene.book, hold, spend, matched, scene.now)
+        else:
+            outcome = settle(scene.book, hold, spend, matched, scene.now).outcome
+        return _answer(scene, hold, outcome)
+
+
+class Repeat(_Named, frozen=True):
+    """Say again what a repeated event did to its hold.
+
+    An event that was first recorded without its hold is counted as unheld already: the hold is
+    released, so that the call does not count twice.
+    """
+
+    def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
+        """Nothing beyond the hold's legs."""
+        del book
+        return None
+
+    def decide(self, scene: Scene) -> SettledAnswer | None:
+        """Return how the hold stands; None where there is none."""
+        hold = scene.book.holds.get(self.hold_id or b"")
+        if hold is None:
+            return None
+        if hold.kind is HoldKind.CALL and hold.state in {HoldState.OPEN, HoldState.SUSPENSE}:
+            lifecycle.void(scene.book, hold, scene.now, by_operator=True)
+        return _answer(scene, hold, Outcome.REPEATED)
+
+
+class Look(_Named, frozen=True, kw_only=True):
+    """Load what a sender's calls meet now, and decide nothing."""
+
+    call: Call
+
+    def met(self, book: Book) -> tuple[Call, tuple[int, ...]]:
+        """Its call, now."""
+        del book
+        return self.call, ()
+
+    def decide(self, scene: Scene) -> None:
+        """Nothing."""
+
+
+def _answer(scene: Scene, hold: Hold, outcome: Outcome) -> SettledAnswer:
+    return SettledAnswer(copy.copy(hold), outcome, windows_seen(scene.book, hold))

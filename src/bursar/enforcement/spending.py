@@ -1,0 +1,293 @@
+"""What a batch's spend does to budgets, inside the batch's own transaction.
+
+    process_batch → bound (holds lend names and keys) → spent (settle, post, say who is stopped)
+
+An event that names a hold settles it; any other is spend that happened without asking, recorded
+whatever the limit and counted as unheld. Whether a sender is stopped is found out before the
+batch counts, so the batch that crosses a limit still passes and the next one does not.
+
+Implements `ingestion.spending.Spending`. Where an organisation has neither budgets, gates nor
+holds in the batch, nothing is read but one row.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from bursar.budgets.amounts import amounts_of
+from bursar.budgets.authorise import places_of
+from bursar.budgets.batch import (
+    NOTHING_SEEN,
+    NOTHING_SETTLED,
+    AgentSeen,
+    Bound,
+    Corrected,
+    Effects,
+    Priced,
+    Seen,
+    SettledAnswer,
+    Settlements,
+    Stop,
+)
+from bursar.budgets.book import Book, Notice, Occasion
+from bursar.budgets.budget import ScopeKind
+from bursar.budgets.clock import Now
+from bursar.budgets.hold import Hold, HoldKind, HoldResolved
+from bursar.budgets.matching import Call
+from bursar.budgets.ports import BudgetStore
+from bursar.budgets.settlement import Spend
+from bursar.budgets.standing import Standing, standing_of, tightest
+from bursar.budgets.window import reaches
+from bursar.core.errors import AppError, NotFound
+from bursar.core.ids import Org, new_id
+from bursar.core.usage import NO_TEXT, Subject, UsageEvent
+from bursar.enforcement.batch_questions import Look, Repeat, SettleEvent
+from bursar.enforcement.commits import loaded, written
+from bursar.enforcement.indexes import Indexes
+from bursar.enforcement.questions import Correct, Post, Question, Scene
+
+HOLDS_KEY = b""
+"""An event's key where it takes that of its hold."""
+
+
+class SpendingUnit(Protocol):
+    """One organisation's share of the batch's transaction, as far as budgets need it."""
+
+    @property
+    def org(self) -> Org:
+        """The organisation."""
+        ...
+
+    @property
+    def budgets(self) -> BudgetStore:
+        """Its budgets in storage."""
+        ...
+
+
+class Learner(Protocol):
+    """What estimates learn from (`sketches.Sketches`)."""
+
+    def learn(self, org: Org, agent: str, model: str, output_tokens: int, *, has_overrun: bool) -> None:
+        """Take in what one call really brought."""
+        ...
+
+
+class Spending:
+    """Counts the spend of all organisations of one process.
+
+    Args:
+        indexes: The budgets as the process keeps them.
+        now: `DecisionClock.read` of both clocks.
+        learner: Hears the real outputs.
+    """
+
+    def __init__(self, indexes: Indexes, now: Callable[[], Now], learner: Learner) -> None:
+        self._indexes = indexes
+        self._now = now
+        self._learner = learner
+
+    async def bound(self, unit: SpendingUnit, events: Sequence[UsageEvent]) -> Bound:
+        """Give events that name a hold its names and key; say which may not be recorded.
+
+        An unknown hold refuses only an event that has no names of its own: any other is money
+        that was spent, and counts without a hold.
+        """
+        named = [place for place, event in enumerate(events) if event.hold is not None]
+        if not named:
+            return Bound(events)
+        book = Book({})
+        await unit.budgets.load_holds(book, [events[place].hold or b"" for place in named], [])
+        bound = list(events)
+        refused: dict[int, AppError] = {}
+        settling: dict[bytes, bytes] = {}
+        for place in named:
+            event = events[place]
+            hold = book.holds.get(event.hold or b"")
+            if hold is None and not event.subject.agent:
+                refused[place] = NotFound("there is no such hold; nothing was recorded", field="hold")
+                continue
+            bound[place] = event = _lent(event, hold)
+            if hold is not None and hold.kind is HoldKind.CALL:
+                key = hold.settle_key or settling.setdefault(hold.id, event.key)
+                if key != event.key:
+                    refused[place] = HoldResolved(hold)
+                    _tell_difference(book, hold, event)
+        if book.notices:
+            await written(unit.budgets, book, self._now().at)
+        return Bound(bound, refused)
+
+    async def spent(
+        self, unit: SpendingUnit, events: Sequence[UsageEvent], fresh: Iterable[Priced]
+    ) -> Effects:
+        """Count what is fresh: settle holds, post the rest; say how the senders stand.
+
+        Raises:
+            AmountOverflow: A window cannot count so much; nothing of the batch may stand.
+        """
+        index = await self._indexes.of(unit.org, unit.budgets)
+        has_holds = any(event.hold is not None for event in events)
+        if not (index.terms or has_holds or await unit.budgets.has_gates()):
+            return Effects(NOTHING_SETTLED, NOTHING_SEEN)
+        now = self._now()
+        calls = _calls(events)
+        priced = list(fresh)
+        questions = [_question(one) for one in priced]
+        repeats = _repeats(events, priced) if has_holds else []
+        looks = [Look(call=call) for own in calls.values() for call in own]
+        everything: list[Question[object]] = [*questions, *(ask for _, ask in repeats), *looks]
+        scene = await loaded(unit.budgets, index, everything, now)
+        stops = {agent: _stop_of(scene, own) for agent, own in calls.items()}
+        organisation = _organisation_stop(scene, calls.values())
+        answers = [question.decide(scene) for question in questions]
+        settled = {one.position: answer for one, answer in zip(priced, answers, strict=True) if answer}
+        settled.update((place, answer) for place, ask in repeats if (answer := ask.decide(scene)))
+        await written(unit.budgets, scene.book, now.at)
+        if scene.active is not index:
+            self._indexes.forget(unit.org)  # a template has made a budget
+        self._learn(unit.org, priced, settled)
+        agents = {agent: AgentSeen(stops[agent], _tightest(scene, own)) for agent, own in calls.items()}
+        return Effects(settled, Seen(organisation, agents))
+
+    async def corrected(self, unit: SpendingUnit, corrections: Sequence[Corrected]) -> None:
+        """Replace what events counted as, in the windows they were posted to.
+
+        Raises:
+            AmountOverflow: A window cannot count so much.
+        """
+        index = await self._indexes.of(unit.org, unit.budgets)
+        if not index.terms:
+            return
+        questions = [
+            Correct(source, one.old, one.new)
+            for one in corrections
+            if one.old != one.new
+            for source in (one.key, one.hold)
+            if source is not None
+        ]
+        now = self._now()
+        scene = await loaded(unit.budgets, index, questions, now)
+        for question in questions:
+            question.decide(scene)
+        await written(unit.budgets, scene.book, now.at)
+
+    def _learn(self, org: Org, priced: Sequence[Priced], settled: Settlements) -> None:
+        for position, event, _ in priced:
+            output = event.output_tokens + event.reasoning_tokens
+            if output:
+                answer = settled.get(position)
+                bound = answer.hold.max_output_tokens if isinstance(answer, SettledAnswer) else None
+                has_overrun = bound is not None and output > bound
+                subject = event.subject
+                self._learner.learn(org, subject.agent, subject.model, output, has_overrun=has_overrun)
+
+
+def _lent(event: UsageEvent, hold: Hold | None) -> UsageEvent:
+    """Return the event with the names and the key of its hold where it has none of its own."""
+    if hold is None:
+        key = new_id() if event.key == HOLDS_KEY else event.key
+        return msgspec.structs.replace(event, hold=None, key=key)
+    call, own = hold.call, event.subject
+    subject = own._replace(
+        agent=call.agent,
+        project=call.project,
+        provider=own.provider or call.provider,
+        model=own.model or call.model,
+        user=own.user or call.user,
+        api_key=own.api_key or call.api_key,
+    )
+    key = hold.key if event.key == HOLDS_KEY else event.key
+    return msgspec.structs.replace(event, key=key, subject=subject, run=event.run or call.run)
+
+
+def _tell_difference(book: Book, hold: Hold, event: UsageEvent) -> None:
+    """Have an operator hear of a second settlement that says something else than the first."""
+    settled = hold.settled
+    if settled is None:
+        return
+    amounts = amounts_of(event, event.reported_nusd)
+    is_same = amounts.cost_nusd in {None, settled.cost_nusd} and amounts.tokens_total in {
+        0,
+        settled.tokens_total,
+    }
+    if not is_same:
+        occasion = Occasion.SETTLED_DIFFERENTLY
+        cost = amounts.cost_nusd or 0
+        book.tell(Notice(occasion, None, cost, source=hold.id))
+
+
+def _question(one: Priced) -> SettleEvent | Post:
+    event = one.event
+    if event.hold is not None:
+        return SettleEvent(event.hold, one=one)
+    amounts = amounts_of(event, one.cost_nusd)
+    return Post(Spend(event.key, call_of(event), amounts, event.occurred_at))
+
+
+def _repeats(events: Sequence[UsageEvent], priced: Sequence[Priced]) -> list[tuple[int, Repeat]]:
+    fresh = {one.position for one in priced}
+    return [(place, Repeat(e.hold)) for place, e in enumerate(events) if e.hold and place not in fresh]
+
+
+def call_of(event: UsageEvent) -> Call:
+    """Return the names of an event as budgets compare them."""
+    agent, provider, model, project, _, user, api_key = event.subject
+    tags: tuple[tuple[str, str], ...] = ()
+    if event.attributes and isinstance(said := event.attributes.get("tags"), Mapping):
+        tags = tuple(sorted((str(name), text) for name, text in said.items() if isinstance(text, str)))
+    return Call(agent, project, user, api_key, provider, model, event.run, tags)
+
+
+def _calls(events: Sequence[UsageEvent]) -> dict[str, list[Call]]:
+    """Return the different calls of each agent that did not ask before, without their runs."""
+    found: dict[str, dict[Subject, Call]] = {}
+    last: Subject | None = None
+    for event in events:
+        subject = event.subject
+        if subject is last or event.hold is not None:
+            continue
+        last = subject
+        own = found.setdefault(subject.agent, {})
+        if subject not in own:
+            own[subject] = call_of(event)._replace(run=NO_TEXT)
+    return {agent: list(own.values()) for agent, own in found.items()}
+
+
+def _stop_of(scene: Scene, calls: Iterable[Call]) -> Stop | None:
+    """Return what stops an agent: a gate before one of its calls, or a budget of its own."""
+    for call in calls:
+        gate = scene.book.gates.stopping(call)
+        if gate is not None and gate.stop is not None:
+            stop = gate.stop
+            detail = stop.reason or f"{stop.state.value} by {stop.owner.value}"
+            return Stop(stop.state.value, detail)
+        found = _used_up(scene, call, ScopeKind.AGENT)
+        if found is not None:
+            return found
+    return None
+
+
+def _organisation_stop(scene: Scene, senders: Iterable[Iterable[Call]]) -> Stop | None:
+    """Return the organisation's own budget that is used up."""
+    call = next((call for calls in senders for call in calls), None)
+    return None if call is None else _used_up(scene, call, ScopeKind.ORGANISATION)
+
+
+def _used_up(scene: Scene, call: Call, kind: ScopeKind) -> Stop | None:
+    matched = scene.matching(call)
+    for terms, window in places_of(scene.book, matched, NO_TEXT, scene.now):
+        if terms.budget.scope.kind is not kind:
+            continue
+        is_spent = terms.is_hard and window.settled >= window.limit
+        stop = terms.stop
+        if is_spent or (stop is not None and reaches(window.settled, window.limit, stop.at_ppm)):
+            name = terms.budget.name or "its budget"
+            return Stop("budget", f"{name} is used up", terms.id, window.resets_at)
+    return None
+
+
+def _tightest(scene: Scene, calls: Iterable[Call]) -> Standing | None:
+    standings = [
+        one for call in calls for one in standing_of(scene.book, scene.matching(call), call, scene.now)
+    ]
+    return tightest(standings)
