@@ -6,7 +6,7 @@ readers (`budget_lists`).
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from bursar.budgets.book import Book, TrackKey, Writes
 from bursar.budgets.budget import Budget
@@ -80,11 +80,21 @@ def last_decided_at(connection: sqlite3.Connection) -> int:
 
 
 class SqliteBudgets:
-    """`budgets.ports.BudgetStore` on the writer connection."""
+    """`budgets.ports.BudgetStore` on the writer connection.
 
-    def __init__(self, connection: sqlite3.Connection, org: Org) -> None:
+    `know_agent` enters a hold's agent in the directory: one that asks before its first call is
+    known before it spends.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        org: Org,
+        know_agent: Callable[[str], None] = lambda _name: None,
+    ) -> None:
         self._connection = connection
         self._org = org
+        self._know_agent = know_agent
 
     async def active(self) -> list[Budget]:
         """Return the budgets that are not deleted, in order of id."""
@@ -200,6 +210,8 @@ class SqliteBudgets:
         """Write each window and hold once, append the postings, move the clock on."""
         many, org, at = self._connection.executemany, self._org, beside.at
         many(_PUT_WINDOW, [(org, *rows.row_of_window(window)) for window in writes.windows])
+        for hold in writes.holds:
+            self._know_agent(hold.call.agent)
         many(_PUT_HOLD, [(org, *rows.row_of_hold(hold)) for hold in writes.holds])
         many(
             _ADD_POSTING,

@@ -108,6 +108,10 @@ class SqliteDirectory:
             found.append(refs)
         return found
 
+    def know_agent(self, name: str) -> None:
+        """Enter an agent that is new."""
+        self._name("agent", name, {})
+
     async def cards(self, prices: Sequence[Price]) -> Sequence[int]:
         """Return the row number of each price's rate card, 0 for none."""
         known = self._cache.cards

@@ -78,7 +78,7 @@ class SqliteUnit:
     @property
     def budgets(self) -> SqliteBudgets:
         """Its budgets."""
-        return SqliteBudgets(self._connection, self.org)
+        return SqliteBudgets(self._connection, self.org, self.directory.know_agent)
 
     async def record(self, entry: AuditEntry) -> None:
         """Append to the organisation's audit log."""
