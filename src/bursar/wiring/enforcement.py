@@ -14,7 +14,10 @@ from bursar.enforcement.desk import Desk
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.sketches import Sketches
 from bursar.enforcement.spending import Spending
+from bursar.http.v1.budgets import BudgetRoutes, budgets_router
+from bursar.identity.ports import KeyStore
 from bursar.jobs.schedule import Job
+from bursar.storage.sqlite.budget_reads import SqliteBudgetReader
 from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sqlite.sketches import SqliteSketches
 from bursar.storage.sqlite.store import SqliteStore
@@ -33,6 +36,7 @@ class Enforcement:
     Args:
         store: Open.
         readers: For what is only looked at.
+        keys: Which scopes may name.
         organisations: Whose budgets the jobs look after.
         clock: Microseconds UTC.
         monotonic: Microseconds of a clock that never steps.
@@ -42,7 +46,9 @@ class Enforcement:
         self,
         store: SqliteStore,
         readers: SqliteReaders,
+        keys: KeyStore,
         organisations: OrganisationStore,
+        *,
         clock: Callable[[], int],
         monotonic: Callable[[], int],
     ) -> None:
@@ -54,6 +60,7 @@ class Enforcement:
         self.desk = Desk(store, self.indexes, self.now)
         self.sketches = Sketches(SqliteSketches(store, readers))
         self.spending = Spending(self.indexes, self.now, self.sketches)
+        self._budgets = BudgetRoutes(self.desk, SqliteBudgetReader(readers), keys, self.now)
 
     def now(self) -> Now:
         """Return the time to decide by."""
@@ -73,8 +80,7 @@ class Enforcement:
 
     def routers(self, guard: Guard) -> list[APIRouter]:
         """Return the routes that the framework serves."""
-        del guard
-        return []
+        return [budgets_router(guard, self._budgets)]
 
     def hot(self) -> dict[tuple[str, str], ASGIApp]:
         """Return the plain ASGI callables by method and path (see `web.edge`)."""

@@ -96,7 +96,9 @@ class Treasury:
         self.events = SqliteEvents(self._readers)
         self.prices = SqlitePrices(self.store, self._reader, self._readers, clock)
         self.books = Books(self._load_book)
-        self.enforcement = Enforcement(self.store, self._readers, self.organisations, clock, monotonic)
+        self.enforcement = Enforcement(
+            self.store, self._readers, self.keys, self.organisations, clock=clock, monotonic=monotonic
+        )
         spending = self.enforcement.spending
         self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock, spending)
         self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
