@@ -14,9 +14,13 @@ from bursar.enforcement.desk import Desk
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.sketches import Sketches
 from bursar.enforcement.spending import Spending
+from bursar.http.v1.budget_explain import budget_explain_router
+from bursar.http.v1.budget_simulate import budget_simulate_router
 from bursar.http.v1.budgets import BudgetRoutes, budgets_router
 from bursar.identity.ports import KeyStore
 from bursar.jobs.schedule import Job
+from bursar.storage.sqlite.budget_explain import SqliteExplainer
+from bursar.storage.sqlite.budget_history import SqliteHistory
 from bursar.storage.sqlite.budget_reads import SqliteBudgetReader
 from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sqlite.sketches import SqliteSketches
@@ -61,6 +65,8 @@ class Enforcement:
         self.sketches = Sketches(SqliteSketches(store, readers))
         self.spending = Spending(self.indexes, self.now, self.sketches)
         self._budgets = BudgetRoutes(self.desk, SqliteBudgetReader(readers), keys, self.now)
+        self._explainer = SqliteExplainer(readers)
+        self._history = SqliteHistory(readers)
 
     def now(self) -> Now:
         """Return the time to decide by."""
@@ -80,7 +86,11 @@ class Enforcement:
 
     def routers(self, guard: Guard) -> list[APIRouter]:
         """Return the routes that the framework serves."""
-        return [budgets_router(guard, self._budgets)]
+        return [
+            budget_explain_router(guard, self._explainer, lambda: self.now().at),
+            budget_simulate_router(guard, self._history, self._budgets.keys, lambda: self.now().at),
+            budgets_router(guard, self._budgets),
+        ]
 
     def hot(self) -> dict[tuple[str, str], ASGIApp]:
         """Return the plain ASGI callables by method and path (see `web.edge`)."""
