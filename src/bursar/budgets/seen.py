@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bursar.budgets.book import Book
 from bursar.budgets.hold import Hold
-from bursar.budgets.window import WindowKey
+from bursar.budgets.window import Window, WindowKey
 
 
 class WindowSeen(NamedTuple):
@@ -35,12 +35,13 @@ class WindowSeen(NamedTuple):
 
 def windows_seen(book: Book, hold: Hold) -> tuple[WindowSeen, ...]:
     """Return the windows of a hold's legs, in the legs' order; those that are not loaded are left out."""
-    found = []
-    for leg in hold.legs:
-        w = book.windows.get(leg.window)
-        if w is not None:
-            seen = WindowSeen(
-                w.key, w.ends_at, leg.amount, w.limit, w.settled, w.held, w.overrun, w.remaining, w.resets_at
-            )
-            found.append(seen)
-    return tuple(found)
+    windows = book.windows
+    return tuple(window_seen(windows[leg.window], leg.amount) for leg in hold.legs if leg.window in windows)
+
+
+def window_seen(window: Window, amount: int) -> WindowSeen:
+    """Return a window as it is now, in which a hold was granted `amount`."""
+    w = window
+    return WindowSeen(
+        w.key, w.ends_at, amount, w.limit, w.settled, w.held, w.overrun, w.remaining, w.resets_at
+    )

@@ -5,6 +5,9 @@ changes budgets drops the index inside the transaction that does so. Not here: w
 budgets a call meets (`budgets.matching`).
 """
 
+from collections.abc import Mapping
+
+from bursar.budgets.budget import Terms
 from bursar.budgets.matching import BudgetIndex
 from bursar.budgets.ports import BudgetStore
 from bursar.core.ids import Org
@@ -22,6 +25,11 @@ class Indexes:
         if index is None:
             index = self._kept[org] = BudgetIndex(await budgets.active())
         return index
+
+    def kept(self, org: Org) -> Mapping[bytes, Terms]:
+        """Return the rules of the active budgets as far as they are in memory, to word an answer by."""
+        index = self._kept.get(org)
+        return {} if index is None else index.terms
 
     def forget(self, org: Org) -> None:
         """Drop the index of `org`, while the transaction that changes its budgets excludes all others."""

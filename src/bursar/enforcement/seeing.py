@@ -54,6 +54,11 @@ class Seeing(msgspec.Struct, Generic[Answer], frozen=True):
         """The question's."""
         return self.question.source
 
+    @property
+    def counts_leases(self) -> bool:
+        """The question's."""
+        return self.question.counts_leases
+
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
         """The question's."""
         return self.question.met(book)
