@@ -116,7 +116,7 @@ def running(
         errors = None if log == NO_LOG else out
         process = subprocess.Popen(command, stdout=out, stderr=errors, env=environment)
     try:
-        rss = _first_answer(process, port, begin)
+        rss = first_answer(process, port, begin)
         yield Server(process, port, begin, time.perf_counter() - begin, rss)
     finally:
         if process.poll() is None:
@@ -128,7 +128,7 @@ def running(
             process.wait()
 
 
-def _first_answer(process: "subprocess.Popen[bytes]", port: int, begin: float) -> float:
+def first_answer(process: "subprocess.Popen[bytes]", port: int, begin: float) -> float:
     """Wait for an answer on /healthz; return the MiB of memory right before it was asked."""
     while time.perf_counter() - begin < READY_SECONDS_MAX:
         assert process.poll() is None, "the server ended before it answered"

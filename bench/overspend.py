@@ -1,0 +1,129 @@
+"""How far can a budget of one dollar be overspent? Entry of `make overspend`.
+
+Starts a real server on a directory of its own, lets many callers spend one budget at once
+(calls of about a cent, some keys sent twice at once, some calls never made, some callers dying,
+the server killed with SIGKILL and started again in the middle), and prints what was spent at
+the provider as a multiple of the limit. Afterwards the callers' own book must equal the
+budget's window, to the last nano-dollar, and `bursar ledger verify` must find nothing.
+
+Ends with 1 when anything that was promised did not hold.
+"""
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from overspend_callers import (
+    BOUNDS_NOTHING,
+    BOUNDS_OUTPUT,
+    NAMES_AMOUNT,
+    PASSES_OURS_ON,
+    Habits,
+)
+from overspend_scenarios import Outcome, Scenario, run
+from overspend_server import Others, Own, Target, own_server
+from overspend_tables import figures_of, publish, tables
+from results import Results, machine, say
+
+MISHAPS = Habits()
+SILENT = Habits(cuts=0, deaths=0, silences=0.04)
+SCENARIOS = (
+    Scenario("names the amount", NAMES_AMOUNT, MISHAPS),
+    Scenario("bounds its output", BOUNDS_OUTPUT, MISHAPS),
+    Scenario("passes on the bound we answer", PASSES_OURS_ON, MISHAPS),
+    Scenario("dies after the call; the budget keeps it", NAMES_AMOUNT, SILENT, keeps_abandoned=True),
+    Scenario("bounds nothing", BOUNDS_NOTHING, MISHAPS, is_bounded=False, used_at_least=0.9),
+    Scenario("never asks, only reports", None, is_bounded=False),
+)
+"""Of the tables, with all clients; one server for all, killed twice in each."""
+UNBOUND = (
+    Scenario("a new agent", PASSES_OURS_ON, stops_at_refusal=True, used_at_least=0),
+    Scenario(
+        "an agent with 100 calls behind it",
+        PASSES_OURS_ON,
+        stops_at_refusal=True,
+        is_learned=True,
+        used_at_least=0,
+    ),
+)
+"""How much of a budget callers without `max_output_tokens` can use."""
+UNBOUND_CLIENTS = 50
+
+
+def main() -> int:
+    """Run everything that was chosen; 1 when a promise was broken."""
+    options = _options()
+    work = Path(tempfile.mkdtemp(prefix="overspend-"))
+    results = Results("overspend-quick" if options.quick else "overspend")
+    say(f"machine: {machine()}; seed {options.seed}")
+    try:
+        if options.url:
+            outcomes = asyncio.run(_all(Others(options.url, options.key), options))
+            faults = []
+        else:
+            with own_server(work / "data") as server:
+                outcomes = asyncio.run(_all(server, options))
+            faults = _verified(server)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    faults += [
+        f"{one.scenario.name}, {one.clients} callers: {text}" for one in outcomes for text in one.faults
+    ]
+    for figure in figures_of(outcomes):
+        results.add(figure)
+    print("\n" + tables(outcomes))
+    print(f"written to {results.write()}")
+    if options.publish:
+        publish(options.publish, tables(outcomes), options.seed)
+    for fault in faults:
+        print(f"BROKEN: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+async def _all(target: Target, options: argparse.Namespace) -> list[Outcome]:
+    """Run every scenario, one after the other."""
+    rounds = {clients: max(4, options.calls // clients) for clients in options.clients}
+    chosen = [(scenario, clients) for scenario in SCENARIOS for clients in options.clients]
+    chosen += [(scenario, UNBOUND_CLIENTS) for scenario in UNBOUND]
+    outcomes = []
+    for scenario, clients in chosen:
+        say(f"== {scenario.name}, {clients} callers")
+        kills = isinstance(target, Own) and scenario in SCENARIOS
+        one = await run(target, scenario, clients, rounds.get(clients, 20), options.seed, kills=kills)
+        say(f"   spent {one.spent:.3f} of the limit, {one.seconds:.1f} s, {one.book.counts}")
+        outcomes.append(one)
+    return outcomes
+
+
+def _verified(server: Own) -> list[str]:
+    """Prove the file that all of it has left behind."""
+    code, text = server.verified()
+    say(f"bursar ledger verify: {'nothing violated' if code == 0 else text}")
+    return [] if code == 0 else [f"bursar ledger verify: {text}"]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clients", type=int, nargs="+", default=[100, 1_000], help="callers at once")
+    parser.add_argument("--calls", type=int, default=10_000, help="calls asked for in each scenario")
+    parser.add_argument("--quick", action="store_true", help="50 callers, 500 calls")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
+    parser.add_argument("--url", help="a server that runs already; nothing is killed or verified then")
+    parser.add_argument("--key", help="a key of it that may do everything")
+    parser.add_argument("--publish", type=Path, help="put the tables between the marks of this document")
+    options = parser.parse_args()
+    if options.quick:
+        options.clients, options.calls = [50], 500
+    if options.url and not options.key:
+        parser.error("--url needs --key")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
