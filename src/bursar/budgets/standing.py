@@ -6,6 +6,7 @@ Book, Call  →  standing_of  →  hold answers, ingest answers, `GET /v1/agents
 from enum import StrEnum
 from typing import NamedTuple
 
+from bursar.budgets.amounts import Metric
 from bursar.budgets.book import Book
 from bursar.budgets.budget import Terms
 from bursar.budgets.clock import Now
@@ -32,6 +33,7 @@ class Standing(NamedTuple):
     window: Window
     remaining: int
     resets_at: int | None
+    metric: Metric = Metric.COST
 
 
 def standing_of(book: Book, matched: Matched, call: Call, now: Now) -> list[Standing]:
@@ -45,7 +47,9 @@ def standing_of(book: Book, matched: Matched, call: Call, now: Now) -> list[Stan
         for terms in part:
             window = book.window_at(terms, call.run, now.at)
             state = state_of(window, terms)
-            found.append(Standing(terms.id, state, window, window.remaining, window.resets_at))
+            found.append(
+                Standing(terms.id, state, window, window.remaining, window.resets_at, terms.budget.metric)
+            )
     return sorted(found, key=lambda standing: standing.budget)
 
 

@@ -8,6 +8,9 @@ The field names are those of `UsageEvent`, with the caller's words for ids and m
 object with `events`. One bad event never spoils the others. Fields that we do not know
 are kept in `attributes`.
 
+An event may name the hold that it settles (`hold_id`), and then leave out the names and the key
+that the hold has.
+
 An importer that speaks to a running server sends its derived keys as `key_hex`, so that
 a call imported here and there is still one event.
 """
@@ -19,7 +22,7 @@ import msgspec
 
 from bursar.capture import checks
 from bursar.core.errors import InvalidInput, TooLarge
-from bursar.core.ids import key_from_text, new_id
+from bursar.core.ids import id_from_text, key_from_text, new_id
 from bursar.core.money import text_from_nusd
 from bursar.core.time import text_from_micros
 from bursar.core.usage import NO_TEXT, Billing, ServiceTier, Source, Subject, UsageEvent
@@ -29,6 +32,9 @@ EVENTS_MAX = 10_000
 
 KEY_BYTES = 16
 """Bytes of an event key."""
+
+HOLDS_KEY = b""
+"""An event's key where it takes that of the hold it names."""
 
 KEY_LENGTH_MAX = 512
 """Characters of an idempotency key."""
@@ -56,7 +62,7 @@ _SUBJECT_OPTIONAL = ("provider", "project", "feature", "user")
 _RUNS = {"run": "run_id", "parent_run": "parent_run_id", "session": "session_id"}
 _KNOWN = frozenset(
     {
-        *("idempotency_key", "key_hex", "revision", "occurred_at", "agent", "model"),
+        *("idempotency_key", "key_hex", "revision", "occurred_at", "agent", "model", "hold_id"),
         *("duration_ms", "cost_usd", "status", "error", "billing", "service_tier", "source"),
         *("attributes", "prompt"),
         *_SUBJECT_OPTIONAL,
@@ -116,14 +122,16 @@ def event_from_object(item: object, *, now: int) -> UsageEvent:
     if not isinstance(item, dict):
         raise InvalidInput("an event must be a JSON object")
     sent = cast("dict[str, object]", item)
+    hold = _hold(sent)
     occurred_at, time_stamped = _occurred_at(sent, now)
     error = _error(sent)
     event = UsageEvent(
-        key=_key(sent),
+        key=_key(sent, fresh=new_id() if hold is None else HOLDS_KEY),
+        hold=hold,
         occurred_at=occurred_at,
         time_stamped=time_stamped,
         clock_suspect=not EARLIEST_US <= occurred_at <= now + AHEAD_US_MAX,
-        subject=_subject(sent),
+        subject=_subject(sent, has_hold=hold is not None),
         source=_choice(sent, "source", SOURCES, Source.NATIVE),
         duration_ms=checks.duration_ms(_or_zero(sent, "duration_ms"), "duration_ms"),
         reported_nusd=checks.cost_nusd(sent.get("cost_usd"), "cost_usd"),
@@ -186,15 +194,15 @@ def _items(decoded: object) -> list[object]:
     raise InvalidInput("the body must be an event, a list of events, or an object with events")
 
 
-def _key(sent: Mapping[str, object]) -> bytes:
-    """Return the key said in either way, or a fresh one: then the event is new each time."""
+def _key(sent: Mapping[str, object], *, fresh: bytes) -> bytes:
+    """Return the key said in either way, else `fresh`."""
     text, digits = sent.get("idempotency_key"), sent.get("key_hex")
     if text is not None and digits is not None:
         raise InvalidInput("send idempotency_key or key_hex, not both", field="key_hex")
     if digits is not None:
         return _key_from_hex(digits)
     if text is None:
-        return new_id()
+        return fresh
     if not isinstance(text, str) or not 1 <= len(text) <= KEY_LENGTH_MAX:
         raise InvalidInput(
             f"idempotency_key must be text of 1 to {KEY_LENGTH_MAX} characters", field="idempotency_key"
@@ -216,9 +224,22 @@ def _occurred_at(sent: Mapping[str, object], now: int) -> tuple[int, bool]:
     return (now, True) if text is None else (checks.occurred_at(text, "occurred_at"), False)
 
 
-def _subject(sent: Mapping[str, object]) -> Subject:
+def _hold(sent: Mapping[str, object]) -> bytes | None:
+    text = sent.get("hold_id")
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidInput("hold_id must be text, the id of a hold", field="hold_id")
+    return id_from_text(text, field="hold_id")
+
+
+def _subject(sent: Mapping[str, object], *, has_hold: bool) -> Subject:
+    """Return the names; an event with a hold may leave those out that the hold has."""
     optional = {name: checks.optional_name(sent.get(name), name) for name in _SUBJECT_OPTIONAL}
-    agent, model = (checks.name(_required(sent, name), name) for name in ("agent", "model"))
+    if has_hold:
+        agent, model = (checks.optional_name(sent.get(name), name) for name in ("agent", "model"))
+    else:
+        agent, model = (checks.name(_required(sent, name), name) for name in ("agent", "model"))
     return Subject(
         agent, optional["provider"], model, optional["project"], optional["feature"], optional["user"]
     )

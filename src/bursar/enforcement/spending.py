@@ -103,9 +103,9 @@ class Spending:
         settling: dict[bytes, bytes] = {}
         for place in named:
             event = events[place]
-            hold = book.holds.get(event.hold or b"")
-            if hold is None and not event.subject.agent:
-                refused[place] = NotFound("there is no such hold; nothing was recorded", field="hold")
+            hold = _own_hold(book, event)
+            if hold is None and not (event.subject.agent and event.subject.model):
+                refused[place] = NotFound("there is no such hold; nothing was recorded", field="hold_id")
                 continue
             bound[place] = event = _lent(event, hold)
             if hold is not None and hold.kind is HoldKind.CALL:
@@ -180,6 +180,16 @@ class Spending:
                 has_overrun = bound is not None and output > bound
                 subject = event.subject
                 self._learner.learn(org, subject.agent, subject.model, output, has_overrun=has_overrun)
+
+
+def _own_hold(book: Book, event: UsageEvent) -> Hold | None:
+    """Return the hold that an event names, unless that was made for somebody else."""
+    hold = book.holds.get(event.hold or b"")
+    own = event.subject
+    if hold is None or own.agent not in {NO_TEXT, hold.call.agent}:
+        return None
+    is_elsewhere = own.project and hold.call.project and own.project != hold.call.project
+    return None if is_elsewhere else hold
 
 
 def _lent(event: UsageEvent, hold: Hold | None) -> UsageEvent:

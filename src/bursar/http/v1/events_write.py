@@ -3,22 +3,27 @@
     authenticate → read → decode (`capture.native`) → bind to the key → record durably → answer
 
 The importers' way in. Good events of a body are recorded whatever the others are; each bad
-one is named by its index and field. `?dry_run=true` decodes and prices, and records nothing.
+one is named by its index and field. An event with `hold_id` settles that hold. `?dry_run=true`
+decodes and prices, and records nothing.
 """
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from bursar.budgets.batch import SettledAnswer
 from bursar.capture.native import Fault, decode_events
-from bursar.core.errors import InvalidInput
+from bursar.core.errors import AppError, InvalidInput
+from bursar.core.ids import text_from_id
 from bursar.core.money import text_from_nusd
 from bursar.core.usage import Source, UsageEvent
 from bursar.http.v1.ingest import BodyLimits
 from bursar.http.v1.ingest_body import bound
+from bursar.http.v1.stops import headers_of, verdict_of
 from bursar.identity.keys import Scope as KeyScope
 from bursar.ingestion.intake import Intake, Receipt
 from bursar.ingestion.ports import PriceBooks, Pricer
@@ -67,7 +72,11 @@ class EventsEndpoint:
             receipt = await self._intake.record(principal.org, found.events)
         pricer = await self._books.of(principal.org)
         body = {**_body(found, receipt, pricer), "dry_run": is_dry}
-        await respond(send, 201 if body["recorded"] and not is_dry else 200, body)
+        verdict = verdict_of(receipt.seen, found.events)
+        if verdict.standing is not None:
+            body |= {"budget_state": verdict.standing.state, "stopped_agents": list(verdict.stopped)}
+        headers = headers_of(verdict, self._clock())
+        await respond(send, 201 if body["recorded"] and not is_dry else 200, body, headers=headers)
 
 
 def _is_dry(scope: Scope) -> bool:
@@ -93,6 +102,13 @@ def _bind(
     return found
 
 
+def _cost(event: UsageEvent, answer: SettledAnswer | AppError | None, pricer: Pricer) -> int | None:
+    """Return what counts of an event; one with a hold may have had its names from there."""
+    if isinstance(answer, SettledAnswer) and answer.hold.settled is not None:
+        return answer.hold.settled.cost_nusd
+    return pricer.price(event).cost_nusd
+
+
 def _bound(event: UsageEvent, principal: Principal) -> UsageEvent:
     """Return the event with its key's number and bindings. Only an admin may name the source."""
     subject = event.subject._replace(
@@ -106,11 +122,14 @@ def _bound(event: UsageEvent, principal: Principal) -> UsageEvent:
 
 def _body(found: _Sorted, receipt: Receipt, pricer: Pricer) -> dict[str, object]:
     """Return what became of each event, by its index in the body, and what the new ones cost."""
-    left_out = {*receipt.duplicates, *receipt.conflicts, *receipt.quarantined}
-    fresh = [event for position, event in enumerate(found.events) if position not in left_out]
-    costs = [pricer.price(event).cost_nusd for event in fresh]
-    faults = sorted(found.faults, key=lambda fault: fault.index)
-    return {
+    refused = {at: one for at, one in receipt.settled.items() if isinstance(one, AppError)}
+    left_out = {*receipt.duplicates, *receipt.conflicts, *receipt.quarantined, *refused}
+    places = [position for position in range(len(found.events)) if position not in left_out]
+    fresh = [found.events[position] for position in places]
+    costs = [_cost(found.events[position], receipt.settled.get(position), pricer) for position in places]
+    unsettled = [Fault(found.indexes[at], one.field or "hold_id", one.detail) for at, one in refused.items()]
+    faults = sorted([*found.faults, *unsettled], key=lambda fault: fault.index)
+    body = {
         "recorded": len(fresh),
         "duplicates": len(receipt.duplicates),
         "conflicts": [found.indexes[position] for position in receipt.conflicts],
@@ -121,3 +140,15 @@ def _body(found: _Sorted, receipt: Receipt, pricer: Pricer) -> dict[str, object]
         "unpriced": sum(cost is None for cost in costs),
         "batch": receipt.batch,
     }
+    if receipt.settled:
+        body["settled"] = [
+            {
+                "index": found.indexes[at],
+                "hold_id": text_from_id("hold", one.hold.id),
+                "outcome": one.outcome,
+                "state": one.hold.state,
+            }
+            for at, one in sorted(receipt.settled.items(), key=itemgetter(0))
+            if isinstance(one, SettledAnswer)
+        ]
+    return body

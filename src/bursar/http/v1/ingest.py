@@ -5,7 +5,8 @@
 The client behind it throws a batch away on any status but 200, 202 and 429, so everything
 that is our own trouble (a full disk, shutdown, overload) answers 429 `burst` with
 `Retry-After`, and a batch with bad items is recorded as far as it is good before it is
-answered 422.
+answered 422. The same client stops its agent on a 429 with one of three reasons: how a
+budget that is used up, or a kill, reaches it (`stops`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from bursar.core.errors import AppError, InvalidInput, TooLarge, Unavailable
 from bursar.http.v1.ingest_body import Decoded, IngestDecoder, ItemError
+from bursar.http.v1.stops import Verdict, headers_of, stopped_body, verdict_of
 from bursar.identity.keys import Scope as KeyScope
 from bursar.ingestion.intake import Intake, Receipt
 from bursar.web.bodies import read_body
@@ -79,11 +81,16 @@ class IngestEndpoint:
         except Unavailable as error:
             await respond_burst(send, error)
             return
-        if decoded.errors:
-            rejected = len(decoded.errors) + len(receipt.conflicts) + len(receipt.quarantined)
-            await respond(send, 422, _refused(decoded.errors, receipt.recorded, rejected))
+        rejected = len(decoded.errors) + len(receipt.conflicts) + len(receipt.quarantined)
+        verdict = verdict_of(receipt.seen, decoded.events)
+        headers = headers_of(verdict, self._clock())
+        if verdict.code is not None:
+            body = stopped_body(verdict, recorded=receipt.recorded, rejected=rejected)
+            await respond(send, 429, body, headers=headers)
+        elif decoded.errors:
+            await respond(send, 422, _refused(decoded.errors, receipt.recorded, rejected), headers=headers)
         else:
-            await respond(send, 202, _accepted(decoded, receipt))
+            await respond(send, 202, _accepted(decoded, receipt, verdict), headers=headers)
 
 
 async def respond_burst(send: Send, error: AppError) -> None:
@@ -92,7 +99,7 @@ async def respond_burst(send: Send, error: AppError) -> None:
     await respond(send, 429, body, headers=((b"retry-after", str(RETRY_AFTER_S).encode()),))
 
 
-def _accepted(decoded: Decoded, receipt: Receipt) -> dict[str, object]:
+def _accepted(decoded: Decoded, receipt: Receipt, verdict: Verdict) -> dict[str, object]:
     """Return the 202 body: the reference's four fields, and what else is worth knowing."""
     rejected = [(index, "idempotency_conflict") for index in receipt.conflicts]
     rejected += [(index, "amount_overflow") for index in receipt.quarantined]
@@ -100,10 +107,12 @@ def _accepted(decoded: Decoded, receipt: Receipt) -> dict[str, object]:
         "accepted": receipt.recorded,
         "rejected": len(rejected),
         "mode": "direct",
-        "rejected_agents": [],
+        "rejected_agents": list(verdict.stopped),
         "duplicates": len(receipt.duplicates),
         "batch": receipt.batch,
     }
+    if verdict.standing is not None:
+        body["budget_state"] = verdict.standing.state
     if rejected:
         body["rejected_items"] = [
             {"index": decoded.positions[index], "code": code} for index, code in sorted(rejected)

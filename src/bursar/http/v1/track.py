@@ -3,7 +3,7 @@
 The body has camel-case names, no time and no cost of its own; feature and user stand at
 the top (its published client) or in `metadata` (its reference), the top winning. Its
 client repeats any failed request for ever, so our own trouble answers 429 and everything
-else a JSON object.
+else a JSON object; a budget that is used up is told in the answer, never by a refusal.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from bursar.core.ids import key_from_text, new_id, text_from_id
 from bursar.core.usage import Source, Subject, UsageEvent
 from bursar.http.v1.ingest import BodyLimits, respond_burst
 from bursar.http.v1.ingest_body import bound
+from bursar.http.v1.stops import headers_of, verdict_of
 from bursar.identity.keys import Scope as KeyScope
 from bursar.ingestion.intake import Intake
 from bursar.web.edge import respond
@@ -71,9 +72,15 @@ class TrackEndpoint:
                 "the total of this agent would leave 64 bits; kept in quarantine", field="cost"
             )
         duplicate = bool(receipt.duplicates)
-        await respond(
-            send, 201, {"id": text_from_id("evt", event.key), "success": True, "duplicate": duplicate}
-        )
+        answer: dict[str, object] = {
+            "id": text_from_id("evt", event.key),
+            "success": True,
+            "duplicate": duplicate,
+        }
+        verdict = verdict_of(receipt.seen, [event])
+        if verdict.standing is not None:
+            answer["budget_state"] = verdict.standing.state
+        await respond(send, 201, answer, headers=headers_of(verdict, self._clock()))
 
 
 def track_event(
