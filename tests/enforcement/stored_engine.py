@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 from memory_engine import CALL, HOUR, Engine
 
 from bursar.budgets import lease
+from bursar.budgets.alert import Alert, raised
 from bursar.budgets.amounts import Amounts
 from bursar.budgets.book import Notice, Occasion
 from bursar.budgets.budget import Budget
@@ -36,6 +38,15 @@ from bursar.storage.sqlite.budgets import HOLDS, WINDOWS
 from bursar.storage.sqlite.store import SqliteStore
 
 Result = TypeVar("Result")
+
+
+ALERTS = f"SELECT {rows.ALERT_COLUMNS} FROM alert WHERE org = ?"
+
+
+def said(alert: Alert | None) -> Alert:
+    """An alert without its own id and time."""
+    assert alert is not None
+    return msgspec.structs.replace(alert, id=b"", at=0)
 
 
 class Files:
@@ -246,3 +257,6 @@ class StoredEngine(Engine):
         assert postings == Counter((p.source, p.effect.value, p.parts) for p in self.postings)
         assert Counter(self.told) == Counter(self.notices)
         assert incidents == len(self.heard(Occasion.INCIDENT))
+        assert Counter(map(said, map(rows.alert_of, self.rows(ALERTS)))) == Counter(
+            map(said, (raised(b"", n, 0) for n in self.notices if n.occasion is not Occasion.WINDOW_CLOSED))
+        )

@@ -9,9 +9,12 @@ from memory_engine import HOUR, cost, numbered
 from stored_engine import Files, StoredEngine
 
 from bursar.budgets import gate
+from bursar.budgets.book import Occasion
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import GateKey, GateKind, GateState, Owner, Stop
+from bursar.budgets.matching import Call
 from bursar.budgets.window import NEVER, WindowKey
+from bursar.core.ids import Org
 from bursar.core.periods import Period
 from bursar.storage.sqlite import budget_lists
 
@@ -60,3 +63,26 @@ def test_pages_of_each_list_show_everything_once(engine: StoredEngine) -> None:
         [killed] = budget_lists.gates(reader, engine.org, most=1)
         [other] = budget_lists.gates(reader, engine.org, after=killed.key, most=9)
         assert [killed.key, other.key] == agents
+
+
+def test_each_notice_but_a_windows_end_is_an_alert_in_its_commit(engine: StoredEngine) -> None:
+    hold = engine.hold(cost(4), Call("bot"))
+    engine.settle(hold, cost(12))
+    engine.advance(HOUR)
+    engine.run_jobs()
+    engine.post(cost(30), Call("other"))
+    with closing(engine.files.store.reader()) as reader:
+        everything = budget_lists.alerts(reader, engine.org, None, most=99)
+        own = budget_lists.alerts(reader, engine.org, A, most=3)
+        own += budget_lists.alerts(reader, engine.org, A, before=own[-1].id, most=9)
+        assert budget_lists.alerts(reader, Org(engine.org - 1), None, most=9) == []
+    assert [alert for alert in everything if alert.budget == A] == own
+    first = [alert for alert in own if alert.agent == "bot"]
+    assert {(a.occasion, a.share_ppm, a.amount, a.source) for a in first} == {
+        (Occasion.OVERRUN, 0, 8, hold.id),
+        (Occasion.INCIDENT, 0, 12, None),
+        (Occasion.THRESHOLD, 800_000, 12, None),
+        (Occasion.THRESHOLD, 1_000_000, 12, None),
+    }
+    assert {a.agent for a in own} == {"bot", "other"}
+    assert {a.starts_at for a in own} == {key.starts_at for key in engine.book.windows if key.budget == A}

@@ -53,7 +53,7 @@ def authorise(book: Book, request: Request, matched: Matched, now: Now) -> Grant
         smaller = _smaller(places, request)
         request, refused = smaller or request, None if smaller else refused
     if refused is not None:
-        note_crossing(book, refused)
+        note_crossing(book, refused, request.call)
         return refused
     return Granted(_grant(book, request, places, now))
 
@@ -208,11 +208,11 @@ def _grant(book: Book, request: Request, places: list[Place], now: Now) -> Hold:
     return hold
 
 
-def note_crossing(book: Book, refused: Refused) -> None:
+def note_crossing(book: Book, refused: Refused, call: Call) -> None:
     """Open the window's incident at its first refusal for want of room."""
     window = book.windows.get(refused.window)
     if refused.reason is not Reason.NO_ROOM or window is None or window.has_incident:
         return
     window.has_incident = True
     book.touch(window)
-    book.tell(Notice(Occasion.INCIDENT, window.key, refused.asked or 0))
+    book.tell(Notice(Occasion.INCIDENT, window.key, refused.asked or 0, agent=call.agent))

@@ -59,6 +59,8 @@ class Occasion(StrEnum):
     SETTLED_DIFFERENTLY = "hold.settled_differently"
     SUSPENDED = "hold.suspended"
     LEASE_SHARED = "lease.two_spenders"
+    GUARD_TRIPPED = "guard.tripped"
+    TEMPLATE_SKIPPED = "budget.template_skipped"
 
 
 class Notice(NamedTuple):
@@ -68,6 +70,8 @@ class Notice(NamedTuple):
         amount: In the budget's unit: what was spent, exceeded or is suspended.
         share_ppm: The threshold that was reached, else 0.
         source: The hold or event that caused it, None where nobody did.
+        agent: Whose call it was, empty where none was.
+        budget: What it is about where no window is concerned.
     """
 
     occasion: Occasion
@@ -75,6 +79,8 @@ class Notice(NamedTuple):
     amount: int = 0
     share_ppm: int = 0
     source: bytes | None = None
+    agent: str = ""
+    budget: bytes | None = None
 
 
 class Writes(NamedTuple):

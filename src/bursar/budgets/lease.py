@@ -176,7 +176,7 @@ def acquire(book: Book, request: LeaseRequest, matched: Matched, now: Now) -> Gr
     refusal = stop_of(book, request.call, places) or refusal_of(places, request.demand.worst)
     if refusal is not None:
         if isinstance(refusal, Refused):
-            note_crossing(book, refusal)
+            note_crossing(book, refusal, request.call)
         return refusal
     demand = _among(book, places, request.demand, request.hold_id)
     sizes = _sizes(places, demand, request.ttl, {})
@@ -207,7 +207,7 @@ def report(book: Book, hold: Hold, sent: Report, matched: Matched, now: Now) -> 
     if lease is None:
         raise ValueError(hold.id)
     if sent.nonce != lease.nonce:
-        book.tell(Notice(Occasion.LEASE_SHARED, None, source=hold.id))
+        book.tell(Notice(Occasion.LEASE_SHARED, None, source=hold.id, agent=hold.call.agent))
         raise LeaseShared("another process spends this lease; acquire one of your own")
     places = places_of(book, matched, hold.call.run, now)
     if sent.number <= lease.sequence:
@@ -249,10 +249,10 @@ def spend_from_lease(book: Book, hold: Hold, spend: Spend, matched: Matched, now
         spent = spend.amounts[leg.column] or 0
         legs.append(_spend_from(book, hold, leg, spent, effect))
         is_late = effect is not Effect.SETTLED and window.is_past(now.at)
-        add(book, window, spend.amounts[leg.column], hold.created_at, is_late=is_late)
+        add(book, window, spend.amounts[leg.column], hold.created_at, is_late=is_late, call=hold.call)
         parts.append((window, spent))
     hold.legs = tuple(legs)
-    parts += post_watched(book, watched, spend.amounts, hold.created_at)
+    parts += post_watched(book, hold, watched, spend.amounts)
     record(book, spend.key, effect, parts)
     if hold.state is HoldState.SUSPENSE and not any(leg.held for leg in legs):
         _end(book, hold, HoldState.SETTLED_LATE, now)
@@ -358,7 +358,8 @@ def _spend_from(book: Book, hold: Hold, leg: Leg, spent: int, effect: Effect) ->
     covered = min(spent, leg.held if leg.is_open else min(leg.amount, window.remaining))
     if spent > covered:
         window.overrun += spent - covered
-        book.tell(Notice(Occasion.OVERRUN, window.key, spent - covered, source=hold.id))
+        agent = hold.call.agent
+        book.tell(Notice(Occasion.OVERRUN, window.key, spent - covered, source=hold.id, agent=agent))
     if not leg.is_open:
         return leg
     window.held -= covered

@@ -76,7 +76,7 @@ def expire(book: Book, hold: Hold, now: Now) -> bool:
         return True
     hold.state = HoldState.SUSPENSE
     for leg in suspended:
-        book.tell(Notice(Occasion.SUSPENDED, leg.window, leg.held, source=hold.id))
+        book.tell(Notice(Occasion.SUSPENDED, leg.window, leg.held, source=hold.id, agent=hold.call.agent))
     book.write_hold(hold)
     return True
 

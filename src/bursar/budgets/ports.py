@@ -8,6 +8,7 @@ SQLite never suspends in them.
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from bursar.budgets.alert import Alert
 from bursar.budgets.book import Book, TrackKey, Writes
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey
@@ -22,11 +23,13 @@ class Written(NamedTuple):
         at: The deciding time, kept so that a restart does not go behind it.
         gates: Those that changed.
         incidents: Those that were opened or decided.
+        alerts: Those that were raised.
     """
 
     at: int
     gates: Collection[Gate] = ()
     incidents: Collection[Incident] = ()
+    alerts: Collection[Alert] = ()
 
 
 class BudgetStore(Protocol):

@@ -56,6 +56,9 @@ class Settled(NamedTuple):
 
 Part = tuple[Window, int]
 
+NOBODY = Call()
+"""What brought an amount where no call did: a change by people, a price learned later."""
+
 
 def settle(book: Book, hold: Hold, spend: Spend, matched: Matched, now: Now) -> Settled:
     """Put what a call really used in place of what was held for it.
@@ -86,13 +89,13 @@ def settle(book: Book, hold: Hold, spend: Spend, matched: Matched, now: Now) -> 
     state = hold.state
     if state is HoldState.VOIDED:
         outcome, effect = Outcome.UNHELD, Effect.UNHELD
-        book.tell(Notice(Occasion.VOIDED_BUT_SPENT, None, spend.amounts.cost_nusd or 0, source=hold.id))
+        _tell_of(book, hold, Occasion.VOIDED_BUT_SPENT, spend.amounts.cost_nusd or 0)
     elif state is HoldState.OPEN:
         outcome, effect, state = Outcome.SETTLED, Effect.SETTLED, HoldState.SETTLED
     else:
         outcome, effect, state = Outcome.LATE, Effect.LATE, HoldState.SETTLED_LATE
     parts = post_legs(book, hold, spend.amounts, effect, now)
-    parts += post_watched(book, watched, spend.amounts, hold.created_at)
+    parts += post_watched(book, hold, watched, spend.amounts)
     hold.legs = tuple(_ended(book, leg) for leg in hold.legs)
     hold.settle_key, hold.settled = spend.key, spend.amounts
     book.end_hold(hold, state, now.at)
@@ -121,10 +124,11 @@ def post(book: Book, spend: Spend, matched: Matched, now: Now) -> None:
     for terms, window in places:
         actual = spend.amounts[terms.column] or 0
         window.unheld += actual
-        add(book, window, spend.amounts[terms.column], at, is_late=window.is_past(now.at))
+        add(book, window, spend.amounts[terms.column], at, is_late=window.is_past(now.at), call=spend.call)
         parts.append((window, actual))
         if terms.budget.requires_hold:
-            book.tell(Notice(Occasion.UNAUTHORISED, window.key, actual, source=spend.key))
+            agent = spend.call.agent
+            book.tell(Notice(Occasion.UNAUTHORISED, window.key, actual, source=spend.key, agent=agent))
     record(book, spend.key, Effect.UNHELD, parts)
 
 
@@ -179,29 +183,32 @@ def post_legs(book: Book, hold: Hold, actual: Amounts, effect: Effect, now: Now)
             window.held -= leg.held
             if excess:
                 window.overrun += excess
-                book.tell(Notice(Occasion.OVERRUN, window.key, excess, source=hold.id))
+                _tell_of(book, hold, Occasion.OVERRUN, excess, window)
         is_late = effect is not Effect.SETTLED and window.is_past(now.at)
-        add(book, window, actual[leg.column], hold.created_at, is_late=is_late)
+        add(book, window, actual[leg.column], hold.created_at, is_late=is_late, call=hold.call)
         parts.append((window, spent))
     return parts
 
 
-def alert(book: Book, window: Window) -> None:
-    """Raise each threshold that a window has reached, once, and its incident at the limit."""
+def alert(book: Book, window: Window, call: Call = NOBODY) -> None:
+    """Raise each threshold that a window has reached, once, and its incident at the limit.
+
+    `call` is what brought it there, `NOBODY` where no call did.
+    """
     terms = book.terms.get(window.key.budget)
     if terms is None:
         return
     settled, limit = window.settled, window.limit
     if terms.is_hard and settled >= limit and not window.has_incident:
         window.has_incident = True
-        book.tell(Notice(Occasion.INCIDENT, window.key, settled))
+        book.tell(Notice(Occasion.INCIDENT, window.key, settled, agent=call.agent))
     if not terms.first_ppm or not reaches(settled, limit, terms.first_ppm):
         return
     for threshold in terms.budget.thresholds:
         share = threshold.at_ppm
         if share not in window.alerted and reaches(settled, limit, share):
             window.alerted += (share,)
-            book.tell(Notice(Occasion.THRESHOLD, window.key, settled, share))
+            book.tell(Notice(Occasion.THRESHOLD, window.key, settled, share, agent=call.agent))
 
 
 def _settled_before(book: Book, hold: Hold, spend: Spend) -> Settled:
@@ -211,7 +218,7 @@ def _settled_before(book: Book, hold: Hold, spend: Spend) -> Settled:
         return Settled(hold, Outcome.REPEATED)
     if not is_same:
         cost = spend.amounts.cost_nusd or 0
-        book.tell(Notice(Occasion.SETTLED_DIFFERENTLY, None, cost, source=hold.id))
+        _tell_of(book, hold, Occasion.SETTLED_DIFFERENTLY, cost)
     return Settled(hold, Outcome.CONFLICT)
 
 
@@ -236,20 +243,24 @@ def _is_older(terms: Terms, at: int) -> bool:
     return created_at < at or (created_at == at and not terms.budget.is_binding)
 
 
-def post_watched(book: Book, watched: list[Place], actual: Amounts, at: int) -> list[Part]:
+def post_watched(book: Book, hold: Hold, watched: list[Place], actual: Amounts) -> list[Part]:
     """Add `actual` to windows in which a hold has no leg; in hard ones it counts as unheld."""
+    at = hold.created_at
     parts = []
     for terms, window in watched:
         spent = actual[terms.column] or 0
         if terms.is_hard:
             window.unheld += spent
-        add(book, window, actual[terms.column], at, is_late=window.state is WindowState.CLOSED)
+        is_late = window.state is WindowState.CLOSED
+        add(book, window, actual[terms.column], at, is_late=is_late, call=hold.call)
         parts.append((window, spent))
     return parts
 
 
-def add(book: Book, window: Window, spent: int | None, at: int, *, is_late: bool) -> None:
-    """Count an amount in a window at `at`; what is late is counted so, and without an alert."""
+def add(
+    book: Book, window: Window, spent: int | None, at: int, *, is_late: bool, call: Call = NOBODY
+) -> None:
+    """Count an amount of `call` in a window at `at`; what is late is counted so, and without an alert."""
     if spent is None:
         window.unpriced += 1
     else:
@@ -258,7 +269,12 @@ def add(book: Book, window: Window, spent: int | None, at: int, *, is_late: bool
             window.late += spent
     book.count_in(window, at)
     if not is_late:
-        alert(book, window)
+        alert(book, window, call)
+
+
+def _tell_of(book: Book, hold: Hold, occasion: Occasion, amount: int, window: Window | None = None) -> None:
+    key = None if window is None else window.key
+    book.tell(Notice(occasion, key, amount, source=hold.id, agent=hold.call.agent))
 
 
 def _ended(book: Book, leg: Leg) -> Leg:

@@ -9,6 +9,7 @@ then, so the others stand. Any other exception is a defect and fails the commit.
 
 from collections.abc import Collection, Sequence
 
+from bursar.budgets.alert import raised
 from bursar.budgets.book import Book, Notice, Occasion, track_keys
 from bursar.budgets.clock import Now
 from bursar.budgets.gate import gate_keys
@@ -68,7 +69,7 @@ async def loaded(
 async def written(
     budgets: BudgetStore, book: Book, at: int, *, incidents: Collection[Incident] = ()
 ) -> list[Notice]:
-    """Write what a book has changed, with an incident for each crossing; return its notices.
+    """Write what a book has changed, its incidents and its alerts; return its notices.
 
     A commit that changed nothing writes nothing, so that it costs no sync.
 
@@ -81,7 +82,8 @@ async def written(
     writes = book.take()
     gates, book.gates.changed = list(book.gates.changed.values()), {}
     crossings = [opened(new_id(), n, at) for n in writes.notices if n.occasion is Occasion.INCIDENT]
-    beside = Written(at, gates, [*incidents, *crossings])
-    if any((writes.windows, writes.holds, writes.postings, beside.gates, beside.incidents)):
+    alerts = [alert for notice in writes.notices if (alert := raised(new_id(), notice, at))]
+    beside = Written(at, gates, [*incidents, *crossings], alerts)
+    if any((writes.windows, writes.holds, writes.postings, *beside[1:])):
         await budgets.write(writes, beside)
     return writes.notices

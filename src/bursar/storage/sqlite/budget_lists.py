@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from itertools import islice
 
+from bursar.budgets.alert import Alert
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey
 from bursar.budgets.hold import Hold
@@ -21,6 +22,9 @@ from bursar.storage.sqlite import budget_rows as rows
 NEWEST = b"\xff" * 16
 """Where the first page of a list that begins with the newest id goes on from."""
 
+_ALERTS = f"SELECT {rows.ALERT_COLUMNS} FROM alert WHERE org = ? AND id < ? ORDER BY id DESC LIMIT ?"
+_ALERTS_OF_BUDGET = f"""SELECT {rows.ALERT_COLUMNS} FROM alert
+    WHERE org = ? AND budget = ? AND id < ? ORDER BY id DESC LIMIT ?"""
 _BUDGETS = f"""SELECT {rows.BUDGET_COLUMNS} FROM budget
     WHERE org = ? AND deleted_at IS NULL AND id > ? ORDER BY id"""
 _ANY_BUDGET = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND id = ?"
@@ -152,6 +156,17 @@ def each_gate(
     """Yield every gate that was ever stopped, in order of kind and name."""
     for row in connection.execute(_GATES, (org, *after)):
         yield rows.gate_of(tuple(row))
+
+
+def alerts(
+    connection: sqlite3.Connection, org: Org, budget_id: bytes | None, *, before: bytes = NEWEST, most: int
+) -> list[Alert]:
+    """Return alerts of one budget, or of everything (None), newest first."""
+    if budget_id is None:
+        found = connection.execute(_ALERTS, (org, before, most))
+    else:
+        found = connection.execute(_ALERTS_OF_BUDGET, (org, budget_id, before, most))
+    return [rows.alert_of(tuple(row)) for row in found]
 
 
 def _seen(connection: sqlite3.Connection, org: Org, incident: Incident) -> SeenIncident:

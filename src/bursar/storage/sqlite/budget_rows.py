@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
+from bursar.budgets.alert import Alert
 from bursar.budgets.amounts import Amounts, Metric
+from bursar.budgets.book import Occasion
 from bursar.budgets.budget import Budget, Mode, OnExpiry, Scope, Threshold, Unpriced
 from bursar.budgets.gate import Gate, GateKey, GateKind, Stop
 from bursar.budgets.hold import Hold, HoldKind, HoldState, LeaseState, Leg
@@ -30,6 +32,8 @@ HOLD_COLUMNS: Final = """id, key, digest, state, kind, call, amounts, legs, crea
     expires_at, max_output_tokens, parent, settle_key, settled, lease, ended_at"""
 INCIDENT_COLUMNS: Final = """id, budget, member, starts_at, opened_at, amount, resolution, actor, note,
     limit_before, until, ended_at"""
+
+ALERT_COLUMNS: Final = "id, at, type, budget, member, starts_at, amount, share_ppm, agent, source"
 
 _NO_ALERTS = "[]"
 _NONE_RECENT = ""
@@ -198,3 +202,18 @@ def incident_of(row: Row) -> Incident:
         until,
         ended_at,
     )
+
+
+def row_of_alert(alert: Alert) -> Row:
+    """Return the values of `ALERT_COLUMNS`."""
+    a = alert
+    return (
+        a.id, a.at, a.occasion.value, a.budget, a.member, a.starts_at, a.amount, a.share_ppm, a.agent,
+        a.source,
+    )  # fmt: skip
+
+
+def alert_of(row: Row) -> Alert:
+    """Return the alert of a row."""
+    alert_id, at, occasion, *rest = row
+    return Alert(alert_id, at, Occasion(occasion), *rest)

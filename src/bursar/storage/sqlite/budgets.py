@@ -40,6 +40,7 @@ _PUT_WINDOW = _upsert("budget_window", "budget, member, starts_at", rows.WINDOW_
 _PUT_HOLD = _upsert("hold", "id", rows.HOLD_COLUMNS)
 _PUT_GATE = _upsert("gate", "kind, name", "kind, name, epoch, stops")
 _PUT_INCIDENT = _upsert("incident", "id", rows.INCIDENT_COLUMNS)
+_ADD_ALERT = f"INSERT INTO alert (org, {rows.ALERT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_CLOCK = """INSERT INTO decision_clock (org, last_at) VALUES (?, ?)
     ON CONFLICT (org) DO UPDATE SET last_at = max(last_at, excluded.last_at)"""
 _ADD_POSTING = """INSERT INTO posting (org, source, part, effect, at, parts) VALUES (?1, ?2,
@@ -219,6 +220,7 @@ class SqliteBudgets:
         )
         many(_PUT_GATE, [(org, *rows.row_of_gate(gate)) for gate in beside.gates])
         many(_PUT_INCIDENT, [(org, *rows.row_of_incident(one)) for one in beside.incidents])
+        many(_ADD_ALERT, [(org, *rows.row_of_alert(alert)) for alert in beside.alerts])
         self._connection.execute(_PUT_CLOCK, (org, at))
 
     def _load_windows(self, book: Book, keys: Iterable[WindowKey]) -> None:
