@@ -72,16 +72,16 @@ class GateSight(NamedTuple):
     """What stands before an agent, a project or the organisation.
 
     Attributes:
-        gates: Its own gate and those above it that were ever stopped.
+        gates: Its own gate and the organisation's, where they were ever stopped.
         budgets: Those that would count a call that gives no other name.
-        open_holds: How many calls behind it are under way.
-        is_known: Somebody has used or named it.
+        open_holds: How many calls and leases behind it are under way.
+        leased_until: When the last of its leases ends, None without one.
     """
 
     gates: Sequence[Gate]
     budgets: Sequence[Seen]
     open_holds: int
-    is_known: bool
+    leased_until: int | None
 
 
 class BudgetReader(Protocol):
@@ -123,6 +123,14 @@ class BudgetReader(Protocol):
 
     async def gate(self, org: Org, key: GateKey, at: int) -> GateSight:
         """Return what stands before an agent, a project or the organisation."""
+        ...
+
+    async def stopping(self, org: Org, sight: Sight, at: int, *, most: int) -> Sequence[Seen]:
+        """Return the budgets that stop their scope now, in order of id."""
+        ...
+
+    async def knows(self, org: Org, key: GateKey) -> bool:
+        """Tell whether an agent or a project was ever used, was stopped, or has a budget."""
         ...
 
     async def agents(self, org: Org) -> int:

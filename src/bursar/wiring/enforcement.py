@@ -11,21 +11,33 @@ from starlette.types import ASGIApp
 from bursar.budgets.clock import DecisionClock, Now
 from bursar.directory.organisations import OrganisationStore
 from bursar.enforcement.desk import Desk
+from bursar.enforcement.hold_reading import KnownBudgets
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.sketches import Sketches
 from bursar.enforcement.spending import Spending
+from bursar.http.v1.agent_budgets import agent_budgets_router
 from bursar.http.v1.budget_explain import budget_explain_router
 from bursar.http.v1.budget_simulate import budget_simulate_router
 from bursar.http.v1.budgets import BudgetRoutes, budgets_router
+from bursar.http.v1.clock import clock_router
+from bursar.http.v1.gates import gates_router
+from bursar.http.v1.incidents import incidents_router
+from bursar.http.v1.holds import HoldDoors, HoldEndpoint, HoldsEndpoint
+from bursar.http.v1.holds_read import holds_router
+from bursar.http.v1.ingest import BodyLimits
 from bursar.identity.ports import KeyStore
+from bursar.ingestion.intake import Intake
+from bursar.ingestion.ports import PriceBooks
 from bursar.jobs.schedule import Job
 from bursar.storage.sqlite.budget_explain import SqliteExplainer
 from bursar.storage.sqlite.budget_history import SqliteHistory
 from bursar.storage.sqlite.budget_reads import SqliteBudgetReader
+from bursar.storage.sqlite.hold_lists import SqliteHoldReader
 from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sqlite.sketches import SqliteSketches
 from bursar.storage.sqlite.store import SqliteStore
 from bursar.web.guard import Guard
+from bursar.web.principal import Authenticator
 
 DUE_SECONDS = 1.0
 """How often holds lapse and raises end: what a refused caller waits at most beyond the deadline."""
@@ -65,12 +77,25 @@ class Enforcement:
         self.sketches = Sketches(SqliteSketches(store, readers))
         self.spending = Spending(self.indexes, self.now, self.sketches)
         self._budgets = BudgetRoutes(self.desk, SqliteBudgetReader(readers), keys, self.now)
+        self._holds = SqliteHoldReader(readers)
+        self._known_budgets = KnownBudgets(self.indexes, self._holds)
         self._explainer = SqliteExplainer(readers)
         self._history = SqliteHistory(readers)
 
     def now(self) -> Now:
         """Return the time to decide by."""
         return self.decision_clock.read(self._clock(), self._monotonic())
+
+    @property
+    def clock_state(self) -> str:
+        """`suspect` while a step of the clock waits for the operator's word, else `ok`."""
+        return "ok" if self.now().doubted is None else "suspect"
+
+    def confirm_clock(self) -> bool:
+        """Believe the clock; tell whether it was in doubt."""
+        was_doubted = self.now().doubted is not None
+        self.decision_clock.confirm()
+        return was_doubted
 
     def jobs(self) -> list[Job]:
         """Return what has to run by itself."""
@@ -90,8 +115,22 @@ class Enforcement:
             budget_explain_router(guard, self._explainer, lambda: self.now().at),
             budget_simulate_router(guard, self._history, self._budgets.keys, lambda: self.now().at),
             budgets_router(guard, self._budgets),
+            holds_router(guard, self._holds, self._known_budgets),
+            agent_budgets_router(guard, self._budgets),
+            gates_router(guard, self._budgets),
+            incidents_router(guard, self._budgets),
+            clock_router(guard, self.confirm_clock),
         ]
 
-    def hot(self) -> dict[tuple[str, str], ASGIApp]:
+    def hot(
+        self, authenticator: Authenticator, limits: BodyLimits, intake: Intake, books: PriceBooks
+    ) -> dict[tuple[str, str], ASGIApp]:
         """Return the plain ASGI callables by method and path (see `web.edge`)."""
-        return {}
+        doors = HoldDoors(
+            authenticator, limits, self.desk, intake, books, self.sketches,
+            self._holds, self._known_budgets, self._budgets.keys, self._clock,
+        )  # fmt: skip
+        return {
+            ("POST", "/v1/holds"): HoldsEndpoint(doors),
+            ("POST", "/v1/holds/*"): HoldEndpoint(doors),
+        }

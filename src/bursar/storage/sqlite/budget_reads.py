@@ -9,12 +9,13 @@ from functools import partial
 from itertools import islice
 
 from bursar.budgets.budget import Budget
-from bursar.budgets.gate import Gate, GateKey, GateKind
-from bursar.budgets.matching import Call, fits
+from bursar.budgets.gate import Gate, GateKey, GateKind, gate_keys
+from bursar.budgets.matching import fits
 from bursar.budgets.window import Track, Window, WindowKey
 from bursar.core.ids import Org
 from bursar.core.periods import Period
 from bursar.enforcement.reading import Approval, GateSight, Seen, SeenIncident, Sight
+from bursar.enforcement.stops import call_behind, stop_by
 from bursar.storage.sqlite import budget_lists as lists
 from bursar.storage.sqlite.readers import SqliteReaders
 
@@ -34,7 +35,8 @@ _NAMED = {
     ),
 }
 # A call is stored as the list of its fields, the agent first and the project second.
-_OPEN = "SELECT count(*) FROM hold WHERE org = ? AND state = 'open'"
+_OPEN = """SELECT count(*), max(CASE WHEN kind = 'lease' THEN deadline_at END) FROM hold
+    WHERE org = ? AND state = 'open'"""
 _OPEN_OF = {
     GateKind.ORGANISATION: f"{_OPEN} AND ? = ''",
     GateKind.AGENT: f"{_OPEN} AND call ->> 0 = ?",
@@ -107,6 +109,26 @@ class SqliteBudgetReader:
         """Return what stands before an agent, a project or the organisation."""
         return await self._readers.run(partial(_gate_sight, org=org, key=key, at=at))
 
+    async def stopping(self, org: Org, sight: Sight, at: int, *, most: int) -> list[Seen]:
+        """Return the budgets that stop their scope now."""
+
+        def work(connection: sqlite3.Connection) -> list[Seen]:
+            stoppers = (one for one in lists.each_budget(connection, org) if one.stop and sight.shows(one))
+            seen = (_seen(connection, org, one, at) for one in stoppers)
+            return list(islice((one for one in seen if stop_by(one) is not None), most))
+
+        return await self._readers.run(work)
+
+    async def knows(self, org: Org, key: GateKey) -> bool:
+        """Tell whether a name was used, stopped, or has a budget; the cheapest question first."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            asked: Sequence[str] = _NAMED.get(key.kind, ())
+            found = (connection.execute(sql, (org, key.name)).fetchone() for sql in asked)
+            return not asked or any(row is not None for row in found)
+
+        return await self._readers.run(work)
+
     async def agents(self, org: Org) -> int:
         """Return how many agents have a row of their own."""
 
@@ -130,21 +152,12 @@ def _seen(connection: sqlite3.Connection, org: Org, budget: Budget, at: int) -> 
 
 
 def _gate_sight(connection: sqlite3.Connection, org: Org, key: GateKey, at: int) -> GateSight:
-    kind, name = key
-    keys = {key, GateKey(GateKind.ORGANISATION, "")}
-    gates = [gate for one in sorted(keys) if (gate := lists.gate(connection, org, one)) is not None]
-    call = {GateKind.AGENT: Call(agent=name), GateKind.PROJECT: Call(project=name)}.get(kind, Call())
+    call = call_behind(key)
+    gates = [gate for one in gate_keys(call) if (gate := lists.gate(connection, org, one)) is not None]
     met = [
         _seen(connection, org, budget, at)
         for budget in lists.each_budget(connection, org)
         if not budget.is_template and fits(budget.scope, call)
     ]
-    open_holds = connection.execute(_OPEN_OF[kind], (org, name)).fetchone()[0]
-    return GateSight(gates, met, int(open_holds), _is_known(connection, org, key))
-
-
-def _is_known(connection: sqlite3.Connection, org: Org, key: GateKey) -> bool:
-    """Tell whether a name was used, stopped, or has a budget; the cheapest question first."""
-    asked: Sequence[str] = _NAMED.get(key.kind, ())
-    found = (connection.execute(sql, (org, key.name)).fetchone() for sql in asked)
-    return not asked or any(row is not None for row in found)
+    count, leased_until = connection.execute(_OPEN_OF[key.kind], (org, key.name)).fetchone()
+    return GateSight(gates, met, count, leased_until)
