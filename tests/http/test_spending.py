@@ -261,3 +261,13 @@ def test_a_sum_beyond_a_window_sets_only_that_event_aside(desk: Desk) -> None:
     huge = event(input_tokens=10**12, output_tokens=10**12, cost=1)
     assert desk.ingest(huge, event()).status_code == 202
     assert desk.violations() == ()
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "gpt-4o"), ("openrouter", "openai/GPT-4o"), ("OpenAI", "models/gpt-4o")],
+)
+def test_a_model_does_not_slip_through_by_another_spelling(desk: Desk, provider: str, model: str) -> None:
+    put(desk, scope=Scope(model="gpt-4o"))
+    desk.ingest(event(provider=provider, model=model, cost=0.01))
+    assert window(desk)[0] == 10_000_000

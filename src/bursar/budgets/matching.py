@@ -13,7 +13,7 @@ most 64 may match. Both are refused at creation, so that no call can ever fail f
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import NamedTuple
@@ -54,6 +54,22 @@ class Matched(NamedTuple):
     watching: tuple[Terms, ...]
 
 
+class Names(NamedTuple):
+    """Every lower-case name by which a scope may mean a call's model and its provider."""
+
+    models: frozenset[str]
+    providers: frozenset[str]
+
+
+NamesOf = Callable[[str, str], Names]
+"""(provider, model as sent) → their names: a model must not slip through by another spelling."""
+
+
+def as_sent(provider: str, model: str) -> Names:
+    """Return only the names that were sent, in lower case."""
+    return Names(frozenset({model.lower()}), frozenset({provider.lower()}))
+
+
 class TooManyBudgets(Conflict):
     """One more budget would let some call meet more budgets than we can decide at once."""
 
@@ -61,9 +77,15 @@ class TooManyBudgets(Conflict):
 
 
 class BudgetIndex:
-    """The active budgets of one organisation, arranged for `matching`. Never changes."""
+    """The active budgets of one organisation, arranged for `matching`. Never changes.
 
-    def __init__(self, budgets: Iterable[Budget]) -> None:
+    Args:
+        budgets: The active ones.
+        names_of: Gives a model's other names (`pricing`).
+    """
+
+    def __init__(self, budgets: Iterable[Budget], names_of: NamesOf = as_sent) -> None:
+        self._names_of = names_of
         self.terms = {budget.id: terms_of(budget) for budget in budgets}
         self._by_name: dict[tuple[str, object], list[Terms]] = {}
         self._by_run: dict[str, list[Terms]] = {}
@@ -85,7 +107,7 @@ class BudgetIndex:
                 self._kept.clear()
             found = self._kept[key] = self._search(call)
         if run in self._by_run:
-            own = [terms for terms in self._by_run[run] if fits(terms.budget.scope, call)]
+            own = [terms for terms in self._by_run[run] if self._fits(terms, call)]
             return _sorted([*found.binding, *found.watching, *own])
         return found
 
@@ -98,20 +120,32 @@ class BudgetIndex:
             terms
             for name in names
             for terms in self._by_name.get(name, ())
-            if (call.run or not terms.is_per_run) and fits(terms.budget.scope, call)
+            if (call.run or not terms.is_per_run) and self._fits(terms, call)
         )
 
+    def _fits(self, terms: Terms, call: Call) -> bool:
+        scope = terms.budget.scope
+        is_plain = not (scope.model or scope.provider)
+        return fits(scope, call, None if is_plain else self._names_of(call.provider, call.model))
 
-def fits(scope: Scope, call: Call) -> bool:
-    """Tell whether a call belongs to a scope, the run included."""
+
+def fits(scope: Scope, call: Call, names: Names | None = None) -> bool:
+    """Tell whether a call belongs to a scope, the run included.
+
+    Args:
+        scope: The scope.
+        call: The call.
+        names: Of its model and provider; None for those it has.
+    """
+    models, providers = names or as_sent(call.provider, call.model)
     return (
         scope.agent in {"", call.agent}
         and scope.project in {"", call.project}
         and scope.user in {"", call.user}
         and scope.api_key in {0, call.api_key}
         and scope.run in {"", call.run}
-        and (not scope.model or _glob_fits(scope.model, call.model))
-        and (not scope.provider or _glob_fits(scope.provider, call.provider))
+        and (not scope.model or _glob_fits(scope.model, models))
+        and (not scope.provider or _glob_fits(scope.provider, providers))
         and all(tag in call.tags for tag in scope.tags)
     )
 
@@ -204,8 +238,9 @@ def _sorted(found: Iterable[Terms]) -> Matched:
     return Matched(binding, tuple(terms for terms in ordered if not terms.budget.is_binding))
 
 
-def _glob_fits(pattern: str, name: str) -> bool:
-    return _compiled(pattern).match(name.lower()) is not None
+def _glob_fits(pattern: str, names: Iterable[str]) -> bool:
+    fits_one = _compiled(pattern).match
+    return any(fits_one(name) is not None for name in names)
 
 
 @lru_cache(_PATTERNS_KEPT)

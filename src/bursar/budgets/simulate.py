@@ -18,7 +18,7 @@ from bursar.budgets.book import Book, Notice
 from bursar.budgets.budget import Budget
 from bursar.budgets.clock import Now
 from bursar.budgets.hold import Granted, Request
-from bursar.budgets.matching import BudgetIndex
+from bursar.budgets.matching import BudgetIndex, NamesOf, as_sent
 from bursar.budgets.refusal import Refused, Stopped
 from bursar.budgets.settlement import Spend, settle
 from bursar.budgets.window import Window, WindowKey
@@ -48,15 +48,16 @@ class Simulation(NamedTuple):
     notices: list[Notice]
 
 
-def simulated(budget: Budget, spends: Iterable[Spend]) -> Simulation:
+def simulated(budget: Budget, spends: Iterable[Spend], names_of: NamesOf = as_sent) -> Simulation:
     """Return what `budget` would have done, as if it had been there before the first call.
 
     Args:
         budget: The proposal.
         spends: Past calls, oldest first; those of other scopes are passed over. Keys must
             differ.
+        names_of: Gives a model's other names.
     """
-    index = BudgetIndex([msgspec.structs.replace(budget, created_at=0)])
+    index = BudgetIndex([msgspec.structs.replace(budget, created_at=0)], names_of)
     book = Book(index.terms, is_complete=True)
     matched = refused_amount = 0
     refused_in: Counter[WindowKey | None] = Counter()

@@ -16,6 +16,7 @@ from bursar.budgets.settlement import Spend
 from bursar.budgets.simulate import Simulation, simulated
 from bursar.core.errors import Unavailable
 from bursar.core.ids import Org
+from bursar.enforcement.indexes import names_of
 
 EVENTS_MAX = 500_000
 """Events of one simulation: some ten seconds of one core."""
@@ -86,7 +87,9 @@ class Replayer:
         self._is_busy = True
         feed = _Feed(self._history, org, within, self._events_max)
         try:
-            found = await asyncio.to_thread(simulated, budget, feed.spends(asyncio.get_running_loop()))
+            found = await asyncio.to_thread(
+                simulated, budget, feed.spends(asyncio.get_running_loop()), names_of
+            )
         finally:
             feed.stopped.set()
             self._is_busy = False

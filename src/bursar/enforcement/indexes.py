@@ -8,9 +8,20 @@ budgets a call meets (`budgets.matching`).
 from collections.abc import Mapping
 
 from bursar.budgets.budget import Terms
-from bursar.budgets.matching import BudgetIndex
+from bursar.budgets.matching import BudgetIndex, Names
 from bursar.budgets.ports import BudgetStore
 from bursar.core.ids import Org
+from bursar.pricing import aliases
+
+
+def names_of(provider: str, model: str) -> Names:
+    """Return the names as sent, those of the price list, and the bare ones behind a route.
+
+    A budget of `gpt-4o` counts `openai/gpt-4o`, whoever sells it.
+    """
+    models = aliases.names_of(provider, model)
+    providers = {provider.strip().lower(), aliases.canonical(provider, model).provider}
+    return Names(models | {name.rpartition("/")[2] for name in models}, frozenset(providers))
 
 
 class Indexes:
@@ -23,7 +34,7 @@ class Indexes:
         """Return the index of `org`; to be called in a transaction."""
         index = self._kept.get(org)
         if index is None:
-            index = self._kept[org] = BudgetIndex(await budgets.active())
+            index = self._kept[org] = BudgetIndex(await budgets.active(), names_of)
         return index
 
     def kept(self, org: Org) -> Mapping[bytes, Terms]:
