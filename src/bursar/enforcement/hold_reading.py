@@ -6,15 +6,23 @@ Each call reads one snapshot of one organisation. Not here: budgets and windows 
 (`reading`), decisions (`desk`).
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from bursar.budgets.budget import Terms
 from bursar.budgets.hold import Hold, HoldKind, HoldState
+from bursar.budgets.refusal import Refused
 from bursar.budgets.seen import WindowSeen
 from bursar.budgets.window import WindowKey
 from bursar.core.ids import Org
 from bursar.enforcement.indexes import Indexes
+
+WINDOWS_KEPT_MAX = 1_000
+"""Windows whose holders are remembered, some hundred bytes each."""
+
+REST = 9
+"""Reading holders takes at most a tenth of the loop's time, whatever is refused."""
 
 
 class ShownHold(NamedTuple):
@@ -111,3 +119,36 @@ class KnownBudgets:
     async def one(self, org: Org, budget_id: bytes) -> Terms | None:
         """Return the rules of one budget."""
         return self._indexes.kept(org).get(budget_id) or await self._reader.terms(org, budget_id)
+
+
+class LatelyHeld:
+    """Who holds a window's room, read again only when its numbers have changed.
+
+    A storm of refusals must not become a storm of reads: after a reading the same window is left
+    alone for `REST` times as long as it took.
+    """
+
+    def __init__(self, reader: HoldReader) -> None:
+        self._reader = reader
+        self._kept: dict[tuple[Org, WindowKey], _Reading] = {}
+
+    async def of(self, org: Org, refused: Refused) -> Holders:
+        """Return who holds the room of a window that refused."""
+        place = (org, refused.window)
+        numbers = (refused.settled, refused.held)
+        kept = self._kept.get(place)
+        begun = time.perf_counter()
+        if kept is not None and (kept.numbers == numbers or begun < kept.rests_until):
+            return kept.holders
+        holders = await self._reader.holders(org, refused.window)
+        ended = time.perf_counter()
+        if len(self._kept) >= WINDOWS_KEPT_MAX:
+            self._kept.clear()
+        self._kept[place] = _Reading(numbers, holders, ended + REST * (ended - begun))
+        return holders
+
+
+class _Reading(NamedTuple):
+    numbers: tuple[int, int]
+    holders: Holders
+    rests_until: float

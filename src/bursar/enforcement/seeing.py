@@ -11,10 +11,10 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from bursar.budgets.book import Book
-from bursar.budgets.hold import Granted, Hold
+from bursar.budgets.hold import Granted, Hold, HoldKind, HoldState
 from bursar.budgets.matching import Call
 from bursar.budgets.seen import WindowSeen, windows_seen
-from bursar.core.errors import NotFound
+from bursar.core.errors import InvalidInput, NotFound
 from bursar.enforcement.questions import Question, Scene
 
 Answer = TypeVar("Answer")
@@ -33,11 +33,13 @@ class Seeing(msgspec.Struct, Generic[Answer], frozen=True):
     Attributes:
         question: What is asked.
         agent, project: What the caller's key is bound to: a hold of others is not found.
+        refuses_leases: It is no question for a lease that is spent from.
     """
 
     question: Question[Answer]
     agent: str = ""
     project: str = ""
+    refuses_leases: bool = False
 
     @property
     def hold_id(self) -> bytes | None:
@@ -68,20 +70,18 @@ class Seeing(msgspec.Struct, Generic[Answer], frozen=True):
 
         Raises:
             NotFound: The hold belongs to another agent or project than the caller's key.
+            InvalidInput: It is a lease that is spent from.
         """
-        if self.agent or self.project:
-            self._check_bound(scene.book)
+        self._check(scene.book.holds.get(self.question.hold_id or b""))
         answer = self.question.decide(scene)
         hold = answer.hold if isinstance(answer, Granted) else answer
         windows = windows_seen(scene.book, hold) if isinstance(hold, Hold) else ()
         return Sighted(answer, windows)
 
-    def _check_bound(self, book: Book) -> None:
-        hold_id = self.question.hold_id
-        if hold_id is None and self.question.hold_key is not None:
-            hold_id = book.hold_ids.get(self.question.hold_key)
-        hold = None if hold_id is None else book.holds.get(hold_id)
+    def _check(self, hold: Hold | None) -> None:
         if hold is None:
             return
         if self.agent not in {"", hold.call.agent} or self.project not in {"", hold.call.project}:
             raise NotFound("there is no such hold")
+        if self.refuses_leases and hold.kind is HoldKind.LEASE and hold.state is HoldState.OPEN:
+            raise InvalidInput("this is a lease: report to it, or return it", field="id")

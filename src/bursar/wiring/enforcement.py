@@ -21,9 +21,9 @@ from bursar.http.v1.budget_simulate import budget_simulate_router
 from bursar.http.v1.budgets import BudgetRoutes, budgets_router
 from bursar.http.v1.clock import clock_router
 from bursar.http.v1.gates import gates_router
-from bursar.http.v1.incidents import incidents_router
 from bursar.http.v1.holds import HoldDoors, HoldEndpoint, HoldsEndpoint
 from bursar.http.v1.holds_read import holds_router
+from bursar.http.v1.incidents import incidents_router
 from bursar.http.v1.ingest import BodyLimits
 from bursar.identity.ports import KeyStore
 from bursar.ingestion.intake import Intake

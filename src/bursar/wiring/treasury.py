@@ -213,7 +213,7 @@ class Treasury:
             ("POST", "/v1/ingest"): ingest,
             ("POST", "/v1/track"): track,
             ("POST", "/v1/events"): events,
-            **self.enforcement.hot(),
+            **self.enforcement.hot(self.authenticator, limits, self.intake, self.books),
         }
         return Edge(app, hot, HttpMetrics(self.registry))
 
