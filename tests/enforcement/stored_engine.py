@@ -32,6 +32,7 @@ from bursar.core.ids import Org
 from bursar.enforcement import changes, questions
 from bursar.enforcement.changes import Change
 from bursar.enforcement.desk import Desk
+from bursar.enforcement.due import Due
 from bursar.enforcement.indexes import Indexes
 from bursar.storage.sqlite import budget_rows as rows
 from bursar.storage.sqlite.budgets import HOLDS, WINDOWS
@@ -197,7 +198,8 @@ class StoredEngine(Engine):
         self.asked(lambda: Engine.correct(self, source, old, new), question)
 
     def run_jobs(self) -> None:
-        self.both(lambda: Engine.run_jobs(self), lambda: self.desk.run_due(self.org))
+        due = Due(self.files.store, self.desk, self.now)
+        self.both(lambda: Engine.run_jobs(self), lambda: due.run(self.org))
 
     def acquire(
         self, demand: lease.Demand, call: Call = CALL, *, nonce: bytes = b"n", key: bytes | None = None

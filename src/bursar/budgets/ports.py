@@ -98,6 +98,10 @@ class BudgetStore(Protocol):
         """Return ids of holds in suspense, in order, from behind `after`."""
         ...
 
+    async def due_raises(self, at: int, most: int) -> Sequence[bytes]:
+        """Return ids of incidents whose raise until a time is over at `at` and not taken back yet."""
+        ...
+
     async def load_due(self, book: Book, at: int, quiet_since: int, most: int) -> int:
         """Load open windows that are over at `at`, or runs' without a hold and untouched since.
 

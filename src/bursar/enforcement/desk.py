@@ -18,12 +18,11 @@ from bursar.budgets.book import Notice
 from bursar.budgets.clock import Now
 from bursar.core.errors import AppError, Unavailable
 from bursar.core.ids import Org
-from bursar.enforcement import changes
 from bursar.enforcement.changes import Change
 from bursar.enforcement.commits import decide_all
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.ports import Store, Transaction
-from bursar.enforcement.questions import Lapse, Question
+from bursar.enforcement.questions import Question
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
@@ -33,12 +32,6 @@ TOGETHER_MAX = 64
 
 WAITING_MAX = 10_000
 """Questions that may wait: about a second's work; beyond, callers come again."""
-
-DUE_MAX = 256
-"""Holds and windows that one commit of the jobs ends: a few milliseconds."""
-
-PASSES_MAX = 400
-"""Commits of one run of the jobs, of each kind; what is left waits for the next run."""
 
 
 class _Waiting(NamedTuple):
@@ -90,52 +83,33 @@ class Desk:
             self._drain = loop.create_task(self._drain_waiting())
         return cast("Answer", await answer)
 
-    async def change(self, org: Org, work: Callable[[Change], Awaitable[Result]]) -> Result:
-        """Run a change (see `changes`) in a transaction of its own, effective for the next question."""
+    async def change(
+        self, org: Org, work: Callable[[Change], Awaitable[Result]], *, has_same_budgets: bool = False
+    ) -> Result:
+        """Run a change (see `changes`) in a transaction of its own, effective for the next question.
+
+        `has_same_budgets` says that it changes none, so that the index stays as it is.
+        """
         notices: list[Notice] = []
 
         async def run(transaction: Transaction) -> Result:
             unit = transaction.unit(org)
             index = await self._indexes.of(org, unit.budgets)
-            # Dropped while the transaction still excludes all others: nobody can keep an old one.
-            self._indexes.forget(org)
+            if not has_same_budgets:
+                # Dropped while the transaction still excludes all others: nobody can keep an old one.
+                self._indexes.forget(org)
             return await work(Change(unit, index, self._now(), notices))
 
         result = await self._store.transact(run)
         self._on_notices(org, notices)
         return result
 
-    async def run_due(self, org: Org) -> None:
-        """What a job does each minute: let holds lapse, end suspense, close windows that are over."""
-        for _ in range(PASSES_MAX):
-            if await self._lapse(org, await self._due(org)) < DUE_MAX:
-                break
-            await asyncio.sleep(0)
-        after = b""
-        while ids := await self._suspended(org, after):
-            await self._lapse(org, ids)
-            after = ids[-1]
-        for _ in range(PASSES_MAX):
-            if await self.change(org, lambda change: changes.close_windows(change, DUE_MAX)) < DUE_MAX:
-                break
-            await asyncio.sleep(0)
-
-    async def _due(self, org: Org) -> Sequence[bytes]:
-        async def read(transaction: Transaction) -> Sequence[bytes]:
-            return await transaction.unit(org).budgets.due_holds(self._now().trusted, DUE_MAX)
-
-        return await self._store.transact(read)
-
-    async def _suspended(self, org: Org, after: bytes) -> Sequence[bytes]:
-        async def read(transaction: Transaction) -> Sequence[bytes]:
-            return await transaction.unit(org).budgets.suspended_holds(after, DUE_MAX)
-
-        return await self._store.transact(read)
-
-    async def _lapse(self, org: Org, ids: Sequence[bytes]) -> int:
-        if ids:
-            await self._commit([(org, Lapse(hold_id)) for hold_id in ids])
-        return len(ids)
+    async def decide_now(
+        self, org: Org, questions: Sequence[Question[Answer]]
+    ) -> Sequence[Answer | AppError]:
+        """Decide a few questions in one commit of their own: what jobs ask. See `ask`."""
+        answers = await self._commit([(org, question) for question in questions])
+        return cast("Sequence[Answer | AppError]", answers)
 
     async def _drain_waiting(self) -> None:
         """Commit what waits, group by group, until nothing waits."""

@@ -3,7 +3,7 @@
 The budgets within a unit are `budgets.ports.BudgetStore`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from bursar.budgets.ports import BudgetStore
@@ -31,6 +31,14 @@ class Transaction(Protocol):
 
     def unit(self, org: Org) -> UnitOfWork:
         """Return the share of `org`."""
+        ...
+
+    async def orgs_due(self, at: int) -> Sequence[Org]:
+        """Return the organisations with a hold or a raise that is over at `at`."""
+        ...
+
+    async def orgs_with_budgets(self) -> Sequence[Org]:
+        """Return the organisations that have budgets, or windows that wind down."""
         ...
 
 

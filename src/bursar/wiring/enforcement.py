@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from bursar.budgets.clock import DecisionClock, Now
 from bursar.directory.organisations import OrganisationStore
 from bursar.enforcement.desk import Desk
+from bursar.enforcement.due import Due
 from bursar.enforcement.hold_reading import KnownBudgets
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.sketches import Sketches
@@ -41,6 +42,9 @@ from bursar.web.principal import Authenticator
 
 DUE_SECONDS = 1.0
 """How often holds lapse and raises end: what a refused caller waits at most beyond the deadline."""
+
+WINDOW_SECONDS = 60.0
+"""How often windows that are over are closed, and suspense ended."""
 
 SKETCH_SECONDS = 5.0
 """How often what was learned of outputs is written: what a crash forgets."""
@@ -74,6 +78,7 @@ class Enforcement:
         self._organisations = organisations
         self.indexes = Indexes()
         self.desk = Desk(store, self.indexes, self.now)
+        self._due = Due(store, self.desk, self.now)
         self.sketches = Sketches(SqliteSketches(store, readers))
         self.spending = Spending(self.indexes, self.now, self.sketches)
         self._budgets = BudgetRoutes(self.desk, SqliteBudgetReader(readers), keys, self.now)
@@ -100,14 +105,14 @@ class Enforcement:
     def jobs(self) -> list[Job]:
         """Return what has to run by itself."""
         return [
-            Job("holds", DUE_SECONDS, self.run_due),
+            Job("holds", DUE_SECONDS, self._due.run_quick_everywhere),
+            Job("windows", WINDOW_SECONDS, self._due.run_everywhere),
             Job("sketches", SKETCH_SECONDS, self.sketches.flush),
         ]
 
     async def run_due(self) -> None:
-        """Let everything lapse that is due, in every organisation."""
-        for organisation in await self._organisations.list():
-            await self.desk.run_due(organisation.org)
+        """Do everything that is due, in every organisation."""
+        await self._due.run_everywhere()
 
     def routers(self, guard: Guard) -> list[APIRouter]:
         """Return the routes that the framework serves."""

@@ -72,12 +72,29 @@ _DUE_HOLDS = """SELECT id FROM hold WHERE org = ? AND state = 'open' AND expires
     ORDER BY expires_at LIMIT ?"""
 _SUSPENDED = "SELECT id FROM hold WHERE org = ? AND state = 'suspense' AND id > ? ORDER BY id LIMIT ?"
 _INCIDENT = f"SELECT {rows.INCIDENT_COLUMNS} FROM incident WHERE org = ? AND id = ?"
+_ORGS_DUE = """SELECT org FROM hold INDEXED BY hold_open WHERE state = 'open' AND expires_at <= ?
+    UNION SELECT org FROM incident INDEXED BY incident_due
+        WHERE resolution = 'raised_until' AND ended_at IS NULL AND until <= ?"""
+_DUE_RAISES = """SELECT id FROM incident INDEXED BY incident_due
+    WHERE org = ? AND resolution = 'raised_until' AND ended_at IS NULL AND until <= ?
+    ORDER BY until LIMIT ?"""
+_ORGS_WITH_BUDGETS = "SELECT org FROM decision_clock"
 _LAST_DECIDED = "SELECT coalesce(max(last_at), 0) FROM decision_clock"
 
 
 def last_decided_at(connection: sqlite3.Connection) -> int:
     """Return the latest time by which this file decided anything, 0 for none: where the clock goes on."""
     return int(connection.execute(_LAST_DECIDED).fetchone()[0])
+
+
+def orgs_due(connection: sqlite3.Connection, at: int) -> list[Org]:
+    """Return the organisations with a hold or a raise that is over at `at`."""
+    return [Org(row[0]) for row in connection.execute(_ORGS_DUE, (at, at))]
+
+
+def orgs_with_budgets(connection: sqlite3.Connection) -> list[Org]:
+    """Return the organisations that have budgets: each that has ever decided anything, or will."""
+    return [Org(row[0]) for row in connection.execute(_ORGS_WITH_BUDGETS)]
 
 
 class SqliteBudgets:
@@ -188,6 +205,10 @@ class SqliteBudgets:
     async def suspended_holds(self, after: bytes, most: int) -> list[bytes]:
         """Return ids of holds in suspense, in order, from behind `after`."""
         return [row[0] for row in self._connection.execute(_SUSPENDED, (self._org, after, most))]
+
+    async def due_raises(self, at: int, most: int) -> list[bytes]:
+        """Return incidents whose raise is over, the longest overdue first."""
+        return [row[0] for row in self._connection.execute(_DUE_RAISES, (self._org, at, most))]
 
     async def load_due(self, book: Book, at: int, quiet_since: int, most: int) -> int:
         """Load open windows of active budgets that may be over."""

@@ -19,7 +19,7 @@ import msgspec
 from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
 from bursar.core.ids import Org
-from bursar.storage.sqlite.budgets import SqliteBudgets, last_decided_at
+from bursar.storage.sqlite.budgets import SqliteBudgets, last_decided_at, orgs_due, orgs_with_budgets
 from bursar.storage.sqlite.connection import FileLock, open_reader, open_writer
 from bursar.storage.sqlite.directory import (
     DEFAULT_LIMITS,
@@ -99,6 +99,14 @@ class SqliteTransaction:
         """Return the share of `org`."""
         self.touched.add(org)
         return SqliteUnit(self.connection, org, self._store.directory(self.connection, org))
+
+    async def orgs_due(self, at: int) -> list[Org]:
+        """Return the organisations with a hold or a raise that is over at `at`."""
+        return orgs_due(self.connection, at)
+
+    async def orgs_with_budgets(self) -> list[Org]:
+        """Return the organisations that have budgets, or windows that wind down."""
+        return orgs_with_budgets(self.connection)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
