@@ -47,7 +47,10 @@ class Desk:
     def __init__(self, folder: Path, runner: asyncio.Runner) -> None:
         self._runner = runner
         self.folder = folder
-        self.treasury = Treasury(Settings(data_dir=folder), clock=lambda: NOW)
+        self.now = NOW
+        self.treasury = Treasury(
+            Settings(data_dir=folder), clock=lambda: self.now, monotonic=lambda: self.now
+        )
         transport = httpx2.ASGITransport(app=self.treasury.app)
         self.client = httpx2.AsyncClient(transport=transport, base_url="http://bursar")
         self.org = self.organisation("first")
@@ -58,6 +61,11 @@ class Desk:
             return await work
 
         return self._runner.run(wait())
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and what is due by then happen."""
+        self.now += round(seconds * 1_000_000)
+        self.run(self.treasury.enforcement.run_due())
 
     def organisation(self, name: str) -> Org:
         return self.run(self.treasury.create_organisation(name, "UTC")).org
