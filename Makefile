@@ -27,7 +27,7 @@ BIN := .venv/bin
 TOOLS_STAMP := .tools/.uv-0.13
 STAMP := .venv/.synced
 
-.PHONY: help setup run test check format bench bench-peers faults lock clean
+.PHONY: help setup run test check format bench bench-peers overspend faults lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ bench: $(STAMP) ## Measure speed and size; writes a results file under bench/res
 
 bench-peers: $(STAMP) ## Measure other products, each in an environment of its own
 	@exec $(BIN)/python bench/peers.py $(ARGS)
+
+overspend: $(STAMP) ## Try to overspend a budget of one dollar, and print by how much (ARGS="--clients 50")
+	@exec $(BIN)/python bench/overspend.py $(ARGS)
 
 faults: $(STAMP) ## The long form of the crash and fault proofs
 	@BURSAR_TEST_LONG=1 exec $(BIN)/pytest -m long $(ARGS)

@@ -18,10 +18,12 @@ import tempfile
 from pathlib import Path
 
 from overspend_callers import (
+    ASKS_FOR_ALL,
     BOUNDS_NOTHING,
     BOUNDS_OUTPUT,
     NAMES_AMOUNT,
     PASSES_OURS_ON,
+    TAKES_LESS,
     Habits,
 )
 from overspend_scenarios import Outcome, Scenario, run
@@ -34,13 +36,16 @@ SILENT = Habits(cuts=0, deaths=0, silences=0.04)
 SCENARIOS = (
     Scenario("names the amount", NAMES_AMOUNT, MISHAPS),
     Scenario("bounds its output", BOUNDS_OUTPUT, MISHAPS),
-    Scenario("passes on the bound we answer", PASSES_OURS_ON, MISHAPS),
+    Scenario("passes on the bound we answer", TAKES_LESS, MISHAPS),
     Scenario("dies after the call; the budget keeps it", NAMES_AMOUNT, SILENT, keeps_abandoned=True),
     Scenario("bounds nothing", BOUNDS_NOTHING, MISHAPS, is_bounded=False, used_at_least=0.9),
     Scenario("never asks, only reports", None, is_bounded=False),
 )
 """Of the tables, with all clients; one server for all, killed twice in each."""
 UNBOUND = (
+    Scenario(
+        "any agent, with the model's maximum set aside", ASKS_FOR_ALL, stops_at_refusal=True, used_at_least=0
+    ),
     Scenario("a new agent", PASSES_OURS_ON, stops_at_refusal=True, used_at_least=0),
     Scenario(
         "an agent with 100 calls behind it",
@@ -58,7 +63,7 @@ def main() -> int:
     """Run everything that was chosen; 1 when a promise was broken."""
     options = _options()
     work = Path(tempfile.mkdtemp(prefix="overspend-"))
-    results = Results("overspend-quick" if options.quick else "overspend")
+    results = Results("overspend")
     say(f"machine: {machine()}; seed {options.seed}")
     try:
         if options.url:
@@ -76,7 +81,8 @@ def main() -> int:
     for figure in figures_of(outcomes):
         results.add(figure)
     print("\n" + tables(outcomes))
-    print(f"written to {results.write()}")
+    if not options.quick:
+        print(f"written to {results.write()}")
     if options.publish:
         publish(options.publish, tables(outcomes), options.seed)
     for fault in faults:
@@ -112,7 +118,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--clients", type=int, nargs="+", default=[100, 1_000], help="callers at once")
     parser.add_argument("--calls", type=int, default=10_000, help="calls asked for in each scenario")
-    parser.add_argument("--quick", action="store_true", help="50 callers, 500 calls")
+    parser.add_argument("--quick", action="store_true", help="50 callers, 500 calls, no results file")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     parser.add_argument("--url", help="a server that runs already; nothing is killed or verified then")
     parser.add_argument("--key", help="a key of it that may do everything")

@@ -112,6 +112,11 @@ class Book:
     def wrong_refusals(self) -> list[Refusal]:
         """Return the refusals that the book proves wrong."""
         standing = [entry for entry in self.entries.values() if not entry.is_refused]
+        # Of a call whose answer nobody heard: it set aside no more than the largest that was asked for.
+        known = [entry.worst_nusd for entry in standing if entry.granted_at is not None]
+        most = max([*known, *(one.asked_nusd for one in self.refusals)], default=0)
+        for entry in standing:
+            entry.worst_nusd = min(entry.worst_nusd, most)
         taken = _Sums((entry.asked_at, entry.worst_nusd) for entry in standing)
         given = _Sums(
             (entry.ended_at if entry.ended_at is not None else entry.lapsed_at, _given_back(entry))

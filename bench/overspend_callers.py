@@ -109,8 +109,15 @@ NAMES_AMOUNT = Kind({"amount_usd": "0.01"}, _named_amount, CENT_NUSD)
 BOUNDS_OUTPUT = Kind(
     {"usage": {"input_tokens": INPUT_TOKENS, "max_output_tokens": BOUND_TOKENS}}, _bounded, CENT_NUSD
 )
-PASSES_OURS_ON = Kind({"usage": {"input_tokens": INPUT_TOKENS}}, _passed_on, _MAX_NUSD)
-BOUNDS_NOTHING = Kind({"usage": {"input_tokens": INPUT_TOKENS}}, _unbounded, _MAX_NUSD)
+_NO_BOUND: Body = {"usage": {"input_tokens": INPUT_TOKENS}}
+PASSES_OURS_ON = Kind(_NO_BOUND, _passed_on, _MAX_NUSD)
+TAKES_LESS = Kind(_NO_BOUND | {"allow_smaller": True, "min_output_tokens": 100}, _passed_on, _MAX_NUSD)
+"""It passes on what we answer, also where that is less than it would like."""
+ASKS_FOR_ALL = Kind(
+    {"usage": {"input_tokens": INPUT_TOKENS, "max_output_tokens": MODEL_MAX_TOKENS}}, _passed_on, _MAX_NUSD
+)
+"""It sets the model's maximum aside, as others do for callers that send no bound."""
+BOUNDS_NOTHING = Kind(_NO_BOUND, _unbounded, _MAX_NUSD)
 
 
 class Caller:

@@ -239,13 +239,17 @@ async def _watch(stage: _Stage) -> None:
 async def _kill(target: Target, stage: _Stage, planned: int) -> None:
     """Kill the server twice: while the budget fills, and when half of the calls are asked for."""
     counts = stage.book.counts
-    marks = [("granted", 25), ("asked", planned // 2)] if stage.scenario.kind else [("reported", 25)]
-    for what, enough in marks if planned else ():
-        # A count to be watched, not an event: it lies in the book of many callers.
-        while counts.get(what, 0) < enough and not stage.is_over:  # noqa: ASYNC110
+    first = {"granted": 25, "reported": 25, "asked": planned // 5}
+    for marks in (first, {"asked": planned // 2}) if planned else ():
+        # Counts to be watched, no event: they lie in the book of many callers.
+        while not (_is_reached(counts, marks) or stage.is_over):  # noqa: ASYNC110
             await asyncio.sleep(0.002)
         if not stage.is_over:
             await target.kill_and_start()
+
+
+def _is_reached(counts: Mapping[str, int], marks: Mapping[str, int]) -> bool:
+    return any(counts.get(what, 0) >= enough for what, enough in marks.items())
 
 
 async def _report_on(stage: _Stage, seed: float) -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import ingest
 import start
 from filled import filled
+from holds import holds
 from ontop import on_top
 from queries import queries
 from results import Results, machine, say
@@ -56,11 +57,16 @@ def _restart(work: Path, results: Results, scale: Scale) -> None:
     start.restart(work, results, ledger, repeats=scale.repeats)
 
 
+def _holds(work: Path, results: Results, scale: Scale) -> None:
+    holds(work, results, repeats=scale.repeats, events=scale.events // 10)
+
+
 PARTS: Mapping[str, Part] = {
     "batches": _batches(ingest.ORDERED),
     "random": _batches(ingest.RANDOM),
     "attributes": _batches(ingest.ATTRIBUTES),
     "singles": lambda work, results, scale: ingest.singles(work, results, repeats=scale.repeats),
+    "holds": _holds,
     "start": lambda work, results, scale: start.start(work, results, repeats=scale.repeats),
     "install": lambda work, results, _scale: start.install(work, results),
     "queries": lambda work, results, scale: queries(
