@@ -94,44 +94,16 @@ class HoldDoors(NamedTuple):
             raise TooLarge(f"the body has at most {BODY_BYTES_MAX} bytes")
         return principal, raw
 
-
-class HoldsEndpoint:
-    """POST /v1/holds."""
-
-    def __init__(self, doors: HoldDoors) -> None:
-        self._doors = doors
-        self._decoder = HoldDecoder()
-        self._held = LatelyHeld(doors.reader)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request: 201 a new hold, 200 the one that stands, 402 no room, 403 stopped."""
-        doors = self._doors
-        principal, raw = await doors.read(scope, receive)
-        now = doors.clock()
-        asked = self._decoder.decode(raw, key_header(scope["headers"]), principal, now)
-        request = _request(asked, await self._worst(principal.org, asked))
-        answer, windows = await doors.desk.ask(principal.org, Seeing(Authorise(request)))
-        if isinstance(answer, Granted):
-            budgets = await doors.budgets.of(principal.org, windows)
-            body = hold_body(answer.hold, windows, budgets, key_text=asked.key_text)
-            status = 200 if answer.is_repeat else 201
-            await respond(send, status, body, headers=money_headers_of(windows, budgets, now))
-        elif isinstance(answer, Refused):
-            body, headers = await self._exceeded(principal, answer)
-            await respond(send, 402, body, headers=headers)
-        else:
-            await respond(send, 403, stopped_problem(answer))
-
-    async def _worst(self, org: Org, asked: Asked) -> Worst:
-        doors = self._doors
+    async def worst(self, org: Org, asked: Asked) -> Worst:
+        """Return what to set aside for a call, by prices and by what calls like it have brought."""
         deadline_ms = -(-asked.deadline // _MICROS_PER_MS)
         if asked.usage is None:
             return worst_of_amount(asked.amount_nusd or 0, deadline_ms=deadline_ms)
         sketch = None
         if asked.max_output_tokens is None:
-            sketch = await doors.sketches.of(org, asked.call.agent, asked.call.model)
+            sketch = await self.sketches.of(org, asked.call.agent, asked.call.model)
         return worst_of_usage(
-            await doors.books.of(org),
+            await self.books.of(org),
             asked.usage,
             max_output_tokens=asked.max_output_tokens,
             ceiling_nusd=asked.ceiling_nusd,
@@ -139,7 +111,16 @@ class HoldsEndpoint:
             sketch=sketch,
         )
 
-    async def _exceeded(self, principal: Principal, refused: Refused) -> tuple[dict[str, object], Headers]:
+
+class Refusals:
+    """Refusals of budgets as answers, with who holds their room."""
+
+    def __init__(self, doors: HoldDoors) -> None:
+        self._doors = doors
+        self._held = LatelyHeld(doors.reader)
+
+    async def exceeded(self, principal: Principal, refused: Refused) -> tuple[dict[str, object], Headers]:
+        """Return the body and the headers of a 402, as far as the caller may see others."""
         doors = self._doors
         terms = await doors.budgets.one(principal.org, refused.window.budget)
         if terms is None:
@@ -161,6 +142,34 @@ class HoldsEndpoint:
         return {key.number: text_from_id("key", key.id) for key in await self._doors.keys.list(org)}
 
 
+class HoldsEndpoint:
+    """POST /v1/holds."""
+
+    def __init__(self, doors: HoldDoors) -> None:
+        self._doors = doors
+        self._decoder = HoldDecoder()
+        self._refusals = Refusals(doors)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: 201 a new hold, 200 the one that stands, 402 no room, 403 stopped."""
+        doors = self._doors
+        principal, raw = await doors.read(scope, receive)
+        now = doors.clock()
+        asked = self._decoder.decode(raw, key_header(scope["headers"]), principal, now)
+        request = _request(asked, await doors.worst(principal.org, asked))
+        answer, windows = await doors.desk.ask(principal.org, Seeing(Authorise(request)))
+        if isinstance(answer, Granted):
+            budgets = await doors.budgets.of(principal.org, windows)
+            body = hold_body(answer.hold, windows, budgets, key_text=asked.key_text)
+            status = 200 if answer.is_repeat else 201
+            await respond(send, status, body, headers=money_headers_of(windows, budgets, now))
+        elif isinstance(answer, Refused):
+            body, headers = await self._refusals.exceeded(principal, answer)
+            await respond(send, 402, body, headers=headers)
+        else:
+            await respond(send, 403, stopped_problem(answer))
+
+
 class HoldEndpoint:
     """POST /v1/holds/{id}/settle, /void and /extend."""
 
@@ -179,6 +188,8 @@ class HoldEndpoint:
                 body, windows = await self._void(principal, hold_id, raw)
             else:
                 body, windows = await self._extend(principal, hold_id, raw)
+        except NotFound:
+            raise _unknown() from None
         except HoldResolved as error:
             await respond(send, status_of(error), _resolved(error, error.hold))
             return
@@ -202,7 +213,7 @@ class HoldEndpoint:
         if isinstance(answer, AppError):
             raise answer
         if not isinstance(answer, SettledAnswer):
-            raise NotFound("there is no such hold", field="id")
+            raise _unknown()
         hold, outcome, windows = answer
         budgets = await doors.budgets.of(principal.org, windows)
         body = hold_body(hold, windows, budgets)
@@ -226,7 +237,7 @@ class HoldEndpoint:
             or principal.agent not in {"", call.agent}
             or principal.project not in {"", call.project}
         ):
-            raise NotFound("there is no such hold", field="id")
+            raise _unknown()
         for field, said, own in (("agent", agent, call.agent), ("project", project, call.project)):
             if said not in {"", own}:
                 raise InvalidInput(f"{field} must be the hold's, {own!r}, or be left out", field=field)
@@ -321,7 +332,11 @@ def _named(path: str) -> tuple[bytes, str]:
     try:
         return id_from_text(parts[-2]), parts[-1]
     except InvalidInput:
-        raise NotFound("there is no such hold", field="id") from None
+        raise _unknown() from None
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no such hold; nothing was changed", field="hold_id")
 
 
 def _resolved(error: HoldResolved, hold: Hold) -> dict[str, object]:
