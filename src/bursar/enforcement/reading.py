@@ -8,6 +8,7 @@ Each call reads one snapshot of one organisation. Not here: changes (`changes`),
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from bursar.budgets.alert import Alert
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey
 from bursar.budgets.incident import Decision, Incident
@@ -101,6 +102,10 @@ class BudgetReader(Protocol):
 
     async def windows(self, org: Org, before: WindowKey, *, most: int) -> Sequence[Window]:
         """Return windows of a budget (of one run), newest first, all earlier than `before`."""
+        ...
+
+    async def alerts(self, org: Org, budget_id: bytes, *, before: bytes, most: int) -> Sequence[Alert]:
+        """Return alerts of a budget, newest first, all older than `before`."""
         ...
 
     async def incidents(

@@ -7,7 +7,7 @@ here: what is sent (`budget_forms`), routes (`budgets`, `gates`, `incidents`).
 from collections.abc import Mapping
 from typing import Final
 
-from bursar.budgets.amounts import Metric
+from bursar.budgets.alert import Alert
 from bursar.budgets.budget import PPM, Action, Budget, Scope, Threshold, terms_of
 from bursar.budgets.incident import Resolution
 from bursar.budgets.standing import BudgetState, state_of
@@ -19,7 +19,8 @@ from bursar.enforcement.reading import Approval, Seen, SeenIncident
 
 ID: Final = "bud"
 INCIDENT_ID: Final = "inc"
-_UNITS: Final = {Metric.COST: "USD", Metric.CALLS: "calls", Metric.DURATION: "ms"}
+ALERT_ID: Final = "alr"
+_UNITS: Final = {"cost": "USD", "calls": "calls", "duration": "ms", "depth": "levels", "loops": "loops"}
 _TOKENS: Final = "tokens"
 _AMOUNTS: Final = ("limit", "settled", "held", "remaining", "overrun", "unheld", "lowered", "late")
 
@@ -29,7 +30,7 @@ KeyTexts = Mapping[int, str]
 
 def unit_of(budget: Budget) -> str:
     """Return the unit in which a budget's amounts are written."""
-    return _UNITS.get(budget.metric, _TOKENS)
+    return _UNITS.get(budget.metric.value, _TOKENS)
 
 
 def amount_text(budget: Budget, amount: int) -> str:
@@ -127,6 +128,23 @@ def approval_body(budget: Budget, approval: Approval) -> dict[str, object]:
         "note": decision.note,
         "limit": amount_text(budget, decision.limit) if decision.limit else None,
         "until": None if decision.until is None else text_from_micros(decision.until),
+    }
+
+
+def alert_body(budget: Budget, alert: Alert) -> dict[str, object]:
+    """Return one thing that somebody should hear of; it names the hold or the event that caused it."""
+    source = alert.source
+    return {
+        "id": text_from_id(ALERT_ID, alert.id),
+        "at": text_from_micros(alert.at),
+        "type": alert.occasion.value,
+        "budget_id": text_from_id(ID, budget.id),
+        "window_starts_at": None if alert.starts_at is None else moment(alert.starts_at),
+        "amount": amount_text(budget, alert.amount),
+        "threshold": alert.share_ppm / PPM if alert.share_ppm else None,
+        "agent": alert.agent or None,
+        "hold_id": text_from_id("hold", source) if source and not alert.is_of_event else None,
+        "event_id": text_from_id("evt", source) if source and alert.is_of_event else None,
     }
 
 

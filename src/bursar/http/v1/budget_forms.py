@@ -179,6 +179,10 @@ _THRESHOLD = {
                 "at": {"type": "number", "exclusiveMinimum": 0, "maximum": 10},
                 "action": {"type": "string", "enum": ["alert", "clamp", "refuse", "pause", "kill"]},
                 "max_output_tokens": {"type": "integer", "minimum": 1},
+                "latch": {
+                    "type": "boolean",
+                    "description": "The stop stays until a person ends it; for pause and kill.",
+                },
             },
         },
     ]

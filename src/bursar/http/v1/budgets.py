@@ -22,7 +22,7 @@ from bursar.enforcement import administration
 from bursar.enforcement.changes import Change
 from bursar.enforcement.desk import Desk
 from bursar.enforcement.reading import BudgetReader, Seen, Sight
-from bursar.http.v1.budget_answers import ID, KeyTexts, budget_body, window_body
+from bursar.http.v1.budget_answers import ALERT_ID, ID, KeyTexts, alert_body, budget_body, window_body
 from bursar.http.v1.budget_forms import (
     CHANGES_DOCUMENTED,
     NEW_DOCUMENTED,
@@ -38,6 +38,9 @@ from bursar.web.guard import Guard
 from bursar.web.principal import Principal
 
 PAGE_MAX: Final = 200
+NEWEST: Final = b"\xff" * 16
+"""Where the first page of a list that begins with the newest id goes on from."""
+
 _CURSOR = Field(default=None, max_length=TEXT_MAX, description="`next_cursor` of the page before.")
 
 
@@ -179,6 +182,18 @@ def budgets_router(guard: Guard, routes: BudgetRoutes) -> APIRouter:
         page = found[: params.limit]
         following = str(page[-1].starts_at) if len(found) > params.limit else None
         return page_of([window_body(budget, window) for window in page], following)
+
+    @router.get("/{budget_id}/alerts", operation_id="budgets_alerts")
+    async def list_alerts(
+        principal: Reader, budget_id: str, params: Annotated[ListParams, Query()]
+    ) -> dict[str, object]:
+        """List what a budget has had to tell: thresholds, crossings, overruns; newest first."""
+        budget = (await routes.seen(principal, id_from_text(budget_id, field="budget_id"))).budget
+        before = place_of(params.cursor, NEWEST)
+        found = await routes.reader.alerts(principal.org, budget.id, before=before, most=params.limit + 1)
+        page = found[: params.limit]
+        following = text_from_id(ALERT_ID, page[-1].id) if len(found) > params.limit else None
+        return page_of([alert_body(budget, alert) for alert in page], following)
 
     _add_changes(router, guard, routes)
     return router

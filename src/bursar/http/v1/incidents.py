@@ -20,13 +20,20 @@ from bursar.enforcement.changes import Change
 from bursar.enforcement.reading import SeenIncident
 from bursar.http.v1.budget_answers import INCIDENT_ID, approval_body, incident_body
 from bursar.http.v1.budget_forms import Fields, documented_body, fields_of, only, text_field
-from bursar.http.v1.budgets import BudgetRoutes, ListParams, page_of, place_of, require_whole, sight_of
+from bursar.http.v1.budgets import (
+    NEWEST,
+    BudgetRoutes,
+    ListParams,
+    page_of,
+    place_of,
+    require_whole,
+    sight_of,
+)
 from bursar.identity.keys import Scope
 from bursar.web.guard import Guard
 from bursar.web.principal import Principal
 
 NOTE_LENGTH_MAX: Final = 1_000
-_NEWEST: Final = b"\xff" * 16
 _NOTE = {"type": "string", "maxLength": NOTE_LENGTH_MAX}
 _RAISE = documented_body(
     {
@@ -62,7 +69,7 @@ def incidents_router(guard: Guard, routes: BudgetRoutes) -> APIRouter:
             principal.org,
             sight_of(principal),
             is_open=None if params.state is None else params.state == "open",
-            before=place_of(params.cursor, _NEWEST),
+            before=place_of(params.cursor, NEWEST),
             most=params.limit + 1,
         )
         page = found[: params.limit]

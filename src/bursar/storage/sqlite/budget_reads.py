@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 
+from bursar.budgets.alert import Alert
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey, GateKind, gate_keys
 from bursar.budgets.matching import fits
@@ -75,6 +76,11 @@ class SqliteBudgetReader:
     async def windows(self, org: Org, before: WindowKey, *, most: int) -> list[Window]:
         """Return windows, newest first."""
         return await self._readers.run(partial(lists.windows, org=org, before=before, most=most))
+
+    async def alerts(self, org: Org, budget_id: bytes, *, before: bytes, most: int) -> list[Alert]:
+        """Return alerts of a budget, newest first."""
+        asked = partial(lists.alerts, org=org, budget_id=budget_id, before=before, most=most)
+        return await self._readers.run(asked)
 
     async def incidents(
         self, org: Org, sight: Sight, *, is_open: bool | None, before: bytes, most: int
