@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bursar.budgets.amounts import Amounts
+from bursar.budgets.authorise import authorise
 from bursar.budgets.book import Book
 from bursar.budgets.budget import Budget, terms_of
 from bursar.budgets.clock import Now
+from bursar.budgets.hold import Granted, Request
 from bursar.budgets.matching import BudgetIndex, Call
-from bursar.budgets.settlement import Spend, post
+from bursar.budgets.ports import Written
+from bursar.budgets.settlement import Spend, post, settle
 from bursar.core.ids import Org, key_from_text, new_id
 from bursar.core.money import nusd_from_decimal
 from bursar.core.usage import Billing, ServiceTier, Source, Subject, UsageEvent
 from bursar.directory.organisations import Organisation
-from bursar.enforcement.ports import Written
 from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
 from bursar.ingestion.intake import Intake, Receipt
@@ -184,7 +186,7 @@ def fill(ledger: AuditedLedger) -> None:
 
 
 def budget_spent(ledger: AuditedLedger) -> None:
-    """Give `acme` a budget and spend something of it; the auditor proves its window."""
+    """Give `acme` a budget and spend something of it, with a hold and without; the auditor proves it."""
 
     async def work(transaction: SqliteTransaction) -> None:
         budgets = transaction.unit(ledger.acme).budgets
@@ -192,7 +194,11 @@ def budget_spent(ledger: AuditedLedger) -> None:
         await budgets.put(budget)
         book = Book({budget.id: terms_of(budget)}, is_complete=True)
         matched = BudgetIndex([budget]).matching(Call("a"))
-        post(book, Spend(bytes(16), Call("a"), Amounts(7), NOON), matched, Now(NOON))
+        post(book, Spend(key_from_text("e0"), Call("a"), Amounts(7), NOON), matched, Now(NOON))
+        asked = Request(hold_id=bytes(16), key=bytes(16), digest=b"", call=Call("a"), amounts=Amounts(9))
+        granted = authorise(book, asked, matched, Now(NOON))
+        assert isinstance(granted, Granted)
+        settle(book, granted.hold, Spend(bytes(16), Call("a"), Amounts(8), NOON), matched, Now(NOON))
         await budgets.write(book.take(), Written(NOON))
 
     ledger.run(work)

@@ -25,6 +25,10 @@ A_LISTED = "(SELECT key FROM unpriced_event WHERE org = 1 ORDER BY key LIMIT 1)"
 LAST_BATCH = "(SELECT max(seq) FROM batch WHERE org = 1)"
 
 DAMAGE = {
+    "a hold is voided behind its settlement's back": (
+        "UPDATE hold SET state = 'voided' WHERE org = 1", "holds"),
+    "a posting is of nobody": (
+        "UPDATE posting SET source = zeroblob(15) || x'01' WHERE org = 1", "postings"),
     "a window counts what nobody posted": (
         "UPDATE budget_window SET settled = settled + 1 WHERE org = 1", "windows"),
     "a roll-up of agents is one nano-dollar off": (

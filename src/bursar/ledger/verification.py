@@ -24,7 +24,9 @@ CHECKS = {
     "cards": "every rate card referenced exists and is what its digest says",
     "names": "every agent, model, project, feature and user referenced exists",
     "api_keys": "key hashes and keys match, and every key referenced exists",
-    "windows": "postings and open legs are each budget's counts, its excess is listed, no two overlap",
+    "postings": "each posting is of a hold or an event, once besides corrections",
+    "holds": "each hold has ended at most once, as its legs and its posting say",
+    "windows": "postings and open legs are each budget's counts, its excess is listed, periods tile",
     "logs": "the audit log and the quarantine have no gap",
 }
 """Every check by name, in the order of reports, with the sentence that must hold."""

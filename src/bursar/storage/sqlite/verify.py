@@ -86,6 +86,7 @@ def verify_organisation(scope: Scope) -> Iterator[int]:
         verify_history.add_batches(scope, start, end)
         yield scope.number(_EVENTS_IN, start, end)
     check_whole(scope)
+    verify_budgets.check(scope)
 
 
 def check_range(scope: Scope, start: int, end: int, rules: verify_rows.Rules) -> None:
@@ -104,7 +105,7 @@ def check_range(scope: Scope, start: int, end: int, rules: verify_rows.Rules) ->
 
 
 def check_whole(scope: Scope) -> None:
-    """Check what only all ranges together show; runs and batches must have been added before."""
+    """Check what only all ranges together show, budgets apart; runs and batches must have been added."""
     verify_sums.check_runs(scope)
     verify_sums.check_totals(scope)
     verify_rows.check_listed(scope)
@@ -113,7 +114,6 @@ def check_whole(scope: Scope) -> None:
     verify_history.check_key_counts(scope)
     verify_history.check_corrections(scope)
     verify_names.check_api_keys(scope)
-    verify_budgets.check_windows(scope)
 
 
 def open_snapshot(path: Path) -> sqlite3.Connection:
