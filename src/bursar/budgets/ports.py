@@ -117,6 +117,10 @@ class BudgetStore(Protocol):
         """Keep what a person decided about an incident."""
         ...
 
+    async def approved(self, incident_id: bytes) -> Decision | None:
+        """Return what was decided about an incident, None while it is open."""
+        ...
+
     async def write(self, writes: Writes, beside: Written) -> None:
         """Write each window and hold once, and append the postings."""
         ...

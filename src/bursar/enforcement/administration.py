@@ -5,7 +5,7 @@
 Not here: the changes themselves (`changes`), who may ask for them (`identity`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,7 +13,6 @@ from bursar.budgets import gate
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey, Gates, GateState, Owner, Stop
 from bursar.budgets.incident import Decision, Incident, Resolution
-from bursar.core.audit import AuditEntry
 from bursar.core.errors import Conflict, IdempotencyConflict
 from bursar.core.ids import text_from_id
 from bursar.enforcement import changes
@@ -47,7 +46,7 @@ async def create_budget(change: Change, budget: Budget, *, actor: str, is_keyed:
     if is_keyed and await _is_there(change, budget.id):
         return False
     await changes.create(change, budget)
-    await _record(change, actor, "budget.create", _target(budget.id), {"after": _plain(budget)})
+    await change.record(actor, "budget.create", _target(budget.id), {"after": _plain(budget)})
     return True
 
 
@@ -64,7 +63,7 @@ async def change_budget(
             "before": {field: old[field] for field in differing},
             "after": {field: new[field] for field in differing},
         }
-        await _record(change, actor, "budget.update", _target(budget_id), details)
+        await change.record(actor, "budget.update", _target(budget_id), details)
     return changed
 
 
@@ -76,7 +75,7 @@ async def delete_budget(change: Change, budget_id: bytes, *, actor: str) -> None
     """
     old = change.named(budget_id)
     await changes.delete(change, budget_id)
-    await _record(change, actor, "budget.delete", _target(budget_id), {"before": _plain(old)})
+    await change.record(actor, "budget.delete", _target(budget_id), {"before": _plain(old)})
 
 
 async def set_gate(
@@ -102,7 +101,7 @@ async def set_gate(
     if is_changed:
         details = {"before": _stops(before[0]), "after": _stops(after), "reason": reason}
         target = f"{key.kind.value}:{key.name}" if key.name else key.kind.value
-        await _record(change, actor, _VERBS[state], target, details)
+        await change.record(actor, _VERBS[state], target, details)
     return after, is_changed
 
 
@@ -121,7 +120,7 @@ async def decide(change: Change, incident_id: bytes, decision: Decision) -> Inci
             "note": decision.note,
         }
         target = text_from_id("inc", incident_id)
-        await _record(change, decision.actor, _DECISIONS[decision.resolution], target, details)
+        await change.record(decision.actor, _DECISIONS[decision.resolution], target, details)
     return decided
 
 
@@ -137,13 +136,6 @@ async def _is_there(change: Change, budget_id: bytes) -> bool:
     if budget_id not in change.active.terms:
         raise Conflict("the budget of this idempotency key was deleted since; send another key")
     return True
-
-
-async def _record(
-    change: Change, actor: str, action: str, target: str, details: Mapping[str, object]
-) -> None:
-    entry = AuditEntry(at=change.now.at, actor=actor, action=action, target=target, details=details)
-    await change.unit.record(entry)
 
 
 def _target(budget_id: bytes) -> str:

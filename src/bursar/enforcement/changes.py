@@ -6,7 +6,7 @@ Takes its place among the authorisations, so a change is effective for the next 
 who may change what (`identity`), the rules (`budgets.limits`, `budgets.gate`, `budgets.incident`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,8 +21,9 @@ from bursar.budgets.matching import BudgetIndex, check_room_for
 from bursar.budgets.ports import BudgetStore
 from bursar.budgets.settlement import alert
 from bursar.budgets.window import RUN_QUIET_MICROS, Window
+from bursar.core.audit import AuditEntry
 from bursar.core.errors import Conflict, InvalidInput, NotFound
-from bursar.core.ids import new_id
+from bursar.core.ids import new_id, text_from_id
 from bursar.enforcement.commits import written
 from bursar.enforcement.ports import UnitOfWork
 
@@ -53,6 +54,11 @@ class Change(NamedTuple):
         if terms is None:
             raise NotFound("there is no such budget")
         return terms.budget
+
+    async def record(self, actor: str, action: str, target: str, details: Mapping[str, object]) -> None:
+        """Write down who did what, in the same commit."""
+        entry = AuditEntry(at=self.now.at, actor=actor, action=action, target=target, details=details)
+        await self.unit.record(entry)
 
     async def write(self, book: Book, incidents: Sequence[Incident] = ()) -> None:
         """Write what a book has changed."""
@@ -150,7 +156,9 @@ async def resolve(change: Change, incident_id: bytes, decision: Decision) -> Inc
         InvalidInput: A raise that does not raise, or a time that is not ahead.
     """
     book, incident = await _with_window(change, incident_id)
-    if incident.resolution is Resolution.OPEN and decision.resolution is not Resolution.KEPT_STOPPED:
+    if incident.resolution is not Resolution.OPEN:
+        _check_repeat(incident, await change.budgets.approved(incident_id), decision)
+    elif decision.resolution is not Resolution.KEPT_STOPPED:
         _check_raise(book.windows[incident.window], decision.limit, change.now)
     decided = resolved(book, incident, decision, change.now.at)
     if decided is not incident:
@@ -160,14 +168,22 @@ async def resolve(change: Change, incident_id: bytes, decision: Decision) -> Inc
 
 
 async def take_back(change: Change, incident_id: bytes) -> None:
-    """End a raise until a time.
+    """End a raise until a time; a limit that somebody has changed since stays. A repeat changes nothing.
 
     Raises:
         NotFound: There is no such incident.
     """
     book, incident = await _with_window(change, incident_id)
-    taken_back(book, incident)
-    await change.write(book)
+    raised = await change.budgets.approved(incident_id)
+    if incident.resolution is not Resolution.RAISED_UNTIL or incident.ended_at is not None or raised is None:
+        return
+    before = book.windows[incident.window].limit
+    if before == raised.limit:
+        taken_back(book, incident)
+    after = book.windows[incident.window].limit
+    await change.write(book, [msgspec.structs.replace(incident, ended_at=change.now.at)])
+    details = {"before": {"limit": before}, "after": {"limit": after}}
+    await change.record("job:holds", "incident.take_back", text_from_id("inc", incident_id), details)
 
 
 async def close_windows(change: Change, most: int) -> int:
@@ -204,6 +220,12 @@ def _check_raise(window: Window, limit: int, now: Now) -> None:
         raise Conflict("the incident's window is over; raise the budget's own limit instead")
     if limit <= window.limit:
         raise InvalidInput("limit must be above the present one, or it is no raise", field="limit")
+
+
+def _check_repeat(incident: Incident, first: Decision | None, decision: Decision) -> None:
+    wanted = (decision.resolution, decision.limit, decision.until)
+    if first is None or (first.resolution, first.limit, first.until) != wanted:
+        raise Conflict(f"the incident is {incident.resolution.value} already; it is decided once")
 
 
 def _tell_reached(book: Book, budget_id: bytes, now: Now) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from bursar.budgets.budget import Budget
 from bursar.budgets.incident import Decision, Incident, Resolution
 from bursar.budgets.reading import limit_from
-from bursar.core.errors import Conflict, InvalidInput, NotFound
+from bursar.core.errors import InvalidInput, NotFound
 from bursar.core.ids import id_from_text, text_from_id
 from bursar.core.time import micros_from_text
 from bursar.enforcement import administration
@@ -135,10 +135,7 @@ async def _decided(
     async def work(change: Change) -> Incident:
         return await administration.decide(change, incident_id, decision)
 
-    await routes.desk.change(org, work)
-    first = (await routes.reader.approvals(org, incident_id))[0].decision
-    if (first.resolution, first.limit, first.until) != (decision.resolution, decision.limit, decision.until):
-        raise Conflict(f"the incident is {first.resolution.value} already, to another limit or time")
+    await routes.desk.change(org, work, has_same_budgets=True)
     after = await routes.reader.incident(org, incident_id)
     return await _shown(routes, principal, after or seen)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from bursar.budgets.book import Book, TrackKey, Writes
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import GateKey
-from bursar.budgets.incident import Decision, Incident
+from bursar.budgets.incident import Decision, Incident, Resolution
 from bursar.budgets.ports import Written
 from bursar.budgets.window import Window, WindowKey
 from bursar.core.ids import Org
@@ -48,6 +48,9 @@ _ADD_POSTING = """INSERT INTO posting (org, source, part, effect, at, parts) VAL
 _ADD_APPROVAL = """INSERT INTO approval
     (org, id, incident, at, resolution, actor, note, limit_amount, until)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_APPROVED = """SELECT resolution, actor, note, limit_amount, until FROM approval
+    WHERE org = ? AND incident = ?"""
 
 HOLDS = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ?"
 # Indexes are named where the planner, which knows no counts, would rather walk the organisation.
@@ -227,6 +230,11 @@ class SqliteBudgets:
         d = decision
         values = (approval_id, incident_id, at, d.resolution.value, d.actor, d.note, d.limit, d.until)
         self._connection.execute(_ADD_APPROVAL, (self._org, *values))
+
+    async def approved(self, incident_id: bytes) -> Decision | None:
+        """Return what was decided about an incident."""
+        row = self._connection.execute(_APPROVED, (self._org, incident_id)).fetchone()
+        return None if row is None else Decision(Resolution(row[0]), *row[1:])
 
     async def write(self, writes: Writes, beside: Written) -> None:
         """Write each window and hold once, append the postings, move the clock on."""
