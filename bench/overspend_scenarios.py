@@ -35,6 +35,8 @@ from overspend_wire import Wire
 LIMIT_NUSD = 1_000_000_000
 LAPSE_S = 5.0
 """Beyond deadline and grace: how late the room of a dead caller may be back."""
+JOB_S = 1.5
+"""Within this long the server has let lapse what is due."""
 WATCH_S = 0.05
 LAST_CALLERS = 8
 LEARNED_CALLS = 100
@@ -216,7 +218,9 @@ async def _until_lapsed(stage: _Stage) -> float:
     """Wait until nothing is held that will not stay held; return how long that took."""
     entries = [entry for entry in stage.book.entries.values() if entry.lapses_at is not None]
     if stage.scenario.keeps_abandoned:
-        await asyncio.sleep(2 * DEAD_AFTER_S + LAPSE_S / 2 if entries else 0)
+        # Their time is over and the job has looked at them: what is held now stays held.
+        over_at = max((entry.lapses_at or 0.0 for entry in entries), default=0.0) + JOB_S
+        await asyncio.sleep(max(0.0, over_at - time.perf_counter()))
         return 0.0
     begun = time.perf_counter()
     while (await stage.window()).held:
@@ -231,9 +235,12 @@ async def _until_lapsed(stage: _Stage) -> float:
 
 async def _watch(stage: _Stage) -> None:
     wire = Wire(stage.target.url, stage.target.admin_key)
-    while True:
-        await stage.window(wire)
-        await asyncio.sleep(WATCH_S)
+    try:
+        while True:
+            await stage.window(wire)
+            await asyncio.sleep(WATCH_S)
+    finally:
+        wire.cut()
 
 
 async def _kill(target: Target, stage: _Stage, planned: int) -> None:
