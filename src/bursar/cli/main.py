@@ -14,11 +14,15 @@ from typer.main import get_command
 
 import bursar
 from bursar.cli import (
+    agents,
+    budgets,
     check_config,
     doctor,
     events,
     failures,
+    holds,
     imports,
+    incidents,
     init,
     keys,
     ledger,
@@ -55,6 +59,10 @@ app.add_typer(models.app, name="models")
 app.add_typer(prices.app, name="prices")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(imports.app, name="import")
+app.add_typer(budgets.app, name="budgets")
+app.add_typer(holds.app, name="holds")
+app.add_typer(agents.app, name="agents")
+app.add_typer(incidents.app, name="incidents")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the library calls it so
