@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bursar.budgets.amounts import Amounts
 from bursar.budgets.estimate import (
     BUCKETS_MAX,
     LEARNED_FROM,
@@ -86,7 +87,7 @@ def test_the_callers_own_bound_is_what_is_held() -> None:
     sketch = learned([9_999] * 100)
     found = estimated(price, input_tokens=10, max_output_tokens=7, deadline_ms=50, sketch=sketch)
     assert (found.max_output_tokens, found.is_learned) == (7, False)
-    assert found.amounts == (135, 17, 10, 7, 1, 50)
+    assert found.amounts == Amounts(135, 17, 10, 7, 1, 50)
     assert found.sized(2).cost_nusd == 60
 
 

@@ -161,3 +161,21 @@ def test_an_events_amounts_count_each_token_once() -> None:
     )  # fmt: skip
     assert amounts_of(event, None) == Amounts(None, 255, 121, 134, 1, 70)
     assert worst_case(5, input_tokens=3, max_output_tokens=4, deadline_ms=9) == Amounts(5, 7, 3, 4, 1, 9)
+
+
+def test_a_breaker_is_read_with_its_latch() -> None:
+    budget = read(
+        period="minute", metric="loops", limit=3, thresholds=[{"at": 1, "action": "kill", "latch": True}]
+    )
+    assert (budget.period, budget.metric, budget.limit) == (Period.MINUTE, Metric.LOOPS, 3)
+    assert budget.thresholds == (Threshold(1_000_000, Action.KILL, latch=True),)
+
+
+@pytest.mark.parametrize("action", ["alert", "clamp", "refuse"])
+def test_only_a_stop_can_be_latched(action: str) -> None:
+    with pytest.raises(InvalidInput) as found:
+        read(thresholds=[0.5, {"at": 1, "action": action, "max_output_tokens": 5, "latch": True}])
+    assert found.value.field == "thresholds[1].latch"
+    with pytest.raises(InvalidInput) as found:
+        read(thresholds=[{"at": 1, "action": "kill", "latch": "yes"}])
+    assert found.value.field == "thresholds[0].latch"

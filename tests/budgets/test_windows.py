@@ -13,9 +13,9 @@ from bursar.budgets.hold import Granted
 from bursar.budgets.matching import Call
 from bursar.budgets.refusal import Refused
 from bursar.budgets.window import NEVER, Track, WindowState
-from bursar.core.periods import Period
+from bursar.core.periods import Period, window_at
 from bursar.core.time import MICROS_PER_DAY, micros_from_text, text_from_micros
-from bursar.core.zones import zone_names
+from bursar.core.zones import parse_zone, utc_offset_at, zone_names
 
 ID = numbered(1_000)
 DECADE = (micros_from_text("2020-01-01T00:00:00Z"), micros_from_text("2030-12-31T00:00:00Z"))
@@ -164,3 +164,17 @@ def test_time_never_goes_back_and_small_steps_are_not_suspect() -> None:
     assert clock.read(100_000_000, 10_000_003).trusted == 40_000_002
     clock.confirm()
     assert clock.read(100_000_001, 10_000_004) == (100_000_001, None)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Monrovia"])
+@pytest.mark.parametrize("at", ["2026-04-04T14:59:30Z", "1972-01-07T00:44:00Z", "2026-10-03T15:29:59Z"])
+def test_minutes_tile_by_the_zones_clocks(zone: str, at: str) -> None:
+    place = parse_zone(zone)
+    window = window_at(Period.MINUTE, place, 0, micros_from_text(at) - 3 * 60_000_000)
+    for _ in range(6):
+        following = window_at(Period.MINUTE, place, 0, window.ends_at)
+        assert following.starts_at == window.ends_at
+        assert 0 < window.ends_at - window.starts_at <= 60_000_000
+        is_change = utc_offset_at(place, window.ends_at) != utc_offset_at(place, window.ends_at - 1)
+        assert is_change or (window.ends_at + utc_offset_at(place, window.ends_at)) % 60_000_000 == 0
+        window = following

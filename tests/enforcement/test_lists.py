@@ -1,5 +1,6 @@
 """Lists show what was decided, page by page, and of one organisation only."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -86,3 +87,14 @@ def test_each_notice_but_a_windows_end_is_an_alert_in_its_commit(engine: StoredE
     }
     assert {a.agent for a in own} == {"bot", "other"}
     assert {a.starts_at for a in own} == {key.starts_at for key in engine.book.windows if key.budget == A}
+
+
+def test_amounts_stored_before_there_were_run_guards_are_read(engine: StoredEngine) -> None:
+    hold = engine.hold(cost(4))
+    engine.files.store.close()
+    with sqlite3.connect(engine.files.store.path) as connection:
+        connection.execute("UPDATE hold SET amounts = '[4,0,0,0,1,1000]' WHERE id = ?", (hold.id,))
+    connection.close()
+    engine.files.reopen()
+    with closing(engine.files.store.reader()) as reader:
+        assert budget_lists.hold(reader, engine.org, hold.id) == hold

@@ -1,8 +1,9 @@
-"""What budgets count: six metrics, and the amounts of one call in each of them.
+"""What budgets count: eight metrics, and the amounts of one call in each of them.
 
 An `Amounts` is a plain tuple whose positions are `Metric.column`s, so that a leg or a
 posting finds its number by one index. Cost is nano-USD, duration milliseconds, the rest
-whole units. An unknown cost is None, never 0.
+whole units. An unknown cost is None, never 0. The columns from `DEPTH` on are not added up:
+`guards` says what they count.
 """
 
 from enum import StrEnum
@@ -18,6 +19,9 @@ AMOUNT_MAX = NUSD_MAX
 COST = 0
 """The column of `Amounts` that may be None."""
 
+DEPTH = 6
+"""The first column that is not a plain number of the call: a gauge, then loops."""
+
 
 class Metric(StrEnum):
     """What a budget counts. The values are stored and stand in the API."""
@@ -28,6 +32,8 @@ class Metric(StrEnum):
     TOKENS_OUTPUT = "tokens_output"
     CALLS = "calls"
     DURATION = "duration"
+    DEPTH = "depth"
+    LOOPS = "loops"
 
     @property
     def column(self) -> int:
@@ -42,6 +48,10 @@ class Amounts(NamedTuple):
     """One call's amounts by metric: a worst case when asked for, the facts when settled.
 
     Input counts every token sent, cached ones too; output counts reasoning.
+
+    Attributes:
+        depth: How deep the run is nested, as the caller says.
+        fingerprint: 63 bits that equal calls share, 0 where the caller told none.
     """
 
     cost_nusd: int | None
@@ -50,6 +60,8 @@ class Amounts(NamedTuple):
     tokens_output: int = 0
     calls: int = 1
     duration_ms: int = 0
+    depth: int = 0
+    fingerprint: int = 0
 
 
 NOTHING = Amounts(0, calls=0)

@@ -6,13 +6,16 @@ Not here: estimating the worst case (`estimate`), what ends a hold (`settlement`
 `lifecycle`), leases (`lease`).
 """
 
+from collections.abc import Callable
+
 import msgspec
 
-from bursar.budgets.amounts import AMOUNT_MAX, Amounts
+from bursar.budgets.amounts import AMOUNT_MAX, DEPTH, Amounts
 from bursar.budgets.book import Book, Notice, Occasion
 from bursar.budgets.budget import PPM, Action, Terms
 from bursar.budgets.clock import Now
 from bursar.budgets.gate import GateState, Owner
+from bursar.budgets.guards import Cause, asked_of, counted, note_refusal, raise_reached, remember
 from bursar.budgets.hold import Granted, Hold, Leg, Request
 from bursar.budgets.matching import Call, Matched
 from bursar.budgets.refusal import Reason, Refused, Stopped
@@ -53,7 +56,7 @@ def authorise(book: Book, request: Request, matched: Matched, now: Now) -> Grant
         smaller = _smaller(places, request)
         request, refused = smaller or request, None if smaller else refused
     if refused is not None:
-        note_crossing(book, refused, request.call)
+        note_crossing(book, places, refused, Cause(request.call, now.at))
         return refused
     return Granted(_grant(book, request, places, now))
 
@@ -127,14 +130,21 @@ def _clamped(places: list[Place], request: Request) -> Request:
 
 def _sized(request: Request, tokens: int) -> Request:
     """Return the request for fewer output tokens, priced anew where it says how."""
-    amounts = request.amounts if request.sized is None else request.sized(tokens)
+    amounts = request.amounts if request.sized is None else _worst(request, request.sized, tokens)
     return msgspec.structs.replace(request, amounts=amounts, max_output_tokens=tokens)
+
+
+def _worst(request: Request, sized: Callable[[int], Amounts], tokens: int) -> Amounts:
+    """Return the worst case for other output tokens; the call itself is the same one."""
+    own = request.amounts
+    return sized(tokens)._replace(depth=own.depth, fingerprint=own.fingerprint)
 
 
 def refusal_of(places: list[Place], amounts: Amounts) -> Refused | None:
     """Return the first window that an amount does not fit, None if it fits all of them."""
     for terms, window in places:
-        asked = amounts[terms.column]
+        column = terms.column
+        asked = amounts[column] if column <= DEPTH else asked_of(column, window, amounts)
         if asked is None or (window.unpriced and terms.blocks_unpriced):
             reason = _unpriced_reason(terms, window, asked)
             if reason is not None:
@@ -169,11 +179,11 @@ def _smaller(places: list[Place], request: Request) -> Request | None:
     sized, most, least = request.sized, request.max_output_tokens, request.min_output_tokens
     if sized is None or most is None or most <= least:
         return None
-    if refusal_of(places, sized(least)) is not None:
+    if refusal_of(places, _worst(request, sized, least)) is not None:
         return None
     while least + 1 < most:
         middle = (least + most) // 2
-        if refusal_of(places, sized(middle)) is None:
+        if refusal_of(places, _worst(request, sized, middle)) is None:
             least = middle
         else:
             most = middle
@@ -185,11 +195,12 @@ def _grant(book: Book, request: Request, places: list[Place], now: Now) -> Hold:
     amounts = request.amounts
     legs = []
     for terms, window in places:
-        amount = amounts[terms.column] or 0
+        column = terms.column
+        amount = amounts[column] or 0 if column < DEPTH else _guarded(book, terms, window, request, at)
         window.held += amount
         window.open_legs += 1
         book.count_in(window, at)
-        legs.append(Leg(window.key, terms.column, amount, amount))
+        legs.append(Leg(window.key, column, amount, amount))
     deadline_at = now.trusted + request.deadline
     hold = Hold(
         id=request.hold_id,
@@ -208,11 +219,28 @@ def _grant(book: Book, request: Request, places: list[Place], now: Now) -> Hold:
     return hold
 
 
-def note_crossing(book: Book, refused: Refused, call: Call) -> None:
-    """Open the window's incident at its first refusal for want of room."""
-    window = book.windows.get(refused.window)
-    if refused.reason is not Reason.NO_ROOM or window is None or window.has_incident:
+def _guarded(book: Book, terms: Terms, window: Window, request: Request, at: int) -> int:
+    """Return what a granted call holds of a run guard; a depth that is due for an alert has it now."""
+    amounts = request.amounts
+    amount = counted(terms.column, window, amounts) or 0
+    if terms.column == DEPTH:
+        shares = [t.at_ppm for t in terms.budget.thresholds]
+        cause = Cause(request.call, at)
+        raise_reached(book, terms, window, amounts.depth, cause=cause, shares=shares)
+    else:
+        remember(window, amounts)
+    return amount
+
+
+def note_crossing(book: Book, places: list[Place], refused: Refused, cause: Cause) -> None:
+    """Open the window's incident at its first refusal for want of room, and trip its latches."""
+    if refused.reason is not Reason.NO_ROOM:
+        return
+    terms, window = next(place for place in places if place[1].key == refused.window)
+    if terms.latches:
+        note_refusal(book, terms, window, window.used + (refused.asked or 0), cause)
+    if window.key not in book.windows or window.has_incident:
         return
     window.has_incident = True
     book.touch(window)
-    book.tell(Notice(Occasion.INCIDENT, window.key, refused.asked or 0, agent=call.agent))
+    book.tell(Notice(Occasion.INCIDENT, window.key, refused.asked or 0, agent=cause.call.agent))

@@ -54,12 +54,16 @@ class Action(StrEnum):
 class Threshold(msgspec.Struct, frozen=True):
     """A share of the limit, in millionths, and what happens there.
 
-    `clamp_output_tokens` is set for `clamp` alone: the most output a call may ask for from there on.
+    Attributes:
+        clamp_output_tokens: For `clamp` alone: the most output a call may ask for from there on.
+        latch: For `pause` and `kill` alone: whoever reaches it is stopped until somebody resumes
+            it, also when the window is over.
     """
 
     at_ppm: int
     action: Action = Action.ALERT
     clamp_output_tokens: int = 0
+    latch: bool = False
 
 
 DEFAULT_THRESHOLDS = (Threshold(800_000), Threshold(PPM))
@@ -102,7 +106,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """One budget as stored; `budget_from_fields` makes one from outside and checks it.
 
     Attributes:
-        limit: In the metric's unit: nano-USD, tokens, calls or milliseconds.
+        limit: In the metric's unit: nano-USD, tokens, calls, milliseconds, levels or repeated calls.
         zone: IANA name; calendar windows begin by its clocks at `reset_hour`.
         created_at: Microseconds UTC; nothing that happened before counts.
         on_expiry: For single holds. The unreported rest of a lease on a hard budget always
@@ -147,8 +151,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stop(self) -> Threshold | None:
-        """The threshold from which its scope is stopped: the lowest pause or kill, kill first."""
-        stops = [t for t in self.thresholds if t.action in {Action.PAUSE, Action.KILL}]
+        """The threshold from which its scope is stopped: the lowest pause or kill, kill first.
+
+        Latched ones are not among them: theirs is a gate's stop, which a person can end at once.
+        """
+        stops = [t for t in self.thresholds if t.action in {Action.PAUSE, Action.KILL} and not t.latch]
         return min(stops, key=lambda t: (t.at_ppm, t.action is not Action.KILL), default=None)
 
     def limit_of_grants(self, limit: int) -> int | None:
@@ -169,6 +176,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
         refuses_at_ppm: 0 where it never refuses.
         first_ppm: The lowest threshold; below it nothing can be due.
         clamps: (share in ppm, output tokens), lowest share first.
+        latches: The thresholds whose stop stays.
     """
 
     budget: Budget
@@ -180,6 +188,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     refuses_at_ppm: int
     stop: Threshold | None
     clamps: tuple[tuple[int, int], ...]
+    latches: tuple[Threshold, ...]
     first_ppm: int
     is_per_run: bool
 
@@ -197,6 +206,7 @@ def terms_of(budget: Budget) -> Terms:
         refuses_at_ppm=budget.refuses_at_ppm,
         stop=budget.stop,
         clamps=tuple(sorted(clamps)),
+        latches=tuple(t for t in budget.thresholds if t.latch),
         first_ppm=min((t.at_ppm for t in budget.thresholds), default=0),
         is_per_run=budget.period is Period.RUN,
     )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bursar.budgets.amounts import Amounts, checked
+from bursar.budgets.amounts import DEPTH, Amounts, checked
 from bursar.budgets.matching import Call
 from bursar.budgets.window import WindowKey
 from bursar.core.errors import Conflict, InvalidInput
@@ -57,6 +57,10 @@ class Leg(NamedTuple):
     amount: int
     held: int
     is_open: bool = True
+
+    def excess_of(self, actual: Amounts) -> int:
+        """Return by how much a call passed what was granted for it; run guards are never passed."""
+        return max(0, (actual[self.column] or 0) - self.amount) if self.column < DEPTH else 0
 
 
 class LeaseState(msgspec.Struct):

@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from bursar.budgets.amounts import NOTHING, Amounts
+from bursar.budgets.amounts import DEPTH, NOTHING, Amounts
 from bursar.budgets.authorise import Place, cap_of, note_crossing, places_of, refusal_of, stop_of
 from bursar.budgets.book import Book, Effect, Notice, Occasion
 from bursar.budgets.budget import Terms
 from bursar.budgets.clock import Now
+from bursar.budgets.guards import Cause, counted
 from bursar.budgets.hold import (
     DEADLINE_MICROS,
     GRACE_MICROS,
@@ -40,8 +41,8 @@ from bursar.budgets.refusal import Reason, Refused, Stopped
 from bursar.budgets.settlement import (
     Outcome,
     Spend,
-    add,
     check_sums_of,
+    count,
     post_watched,
     record,
     watched_places,
@@ -141,8 +142,11 @@ def slice_of(terms: Terms, window: Window, demand: Demand, ttl: int, *, own: int
 
     The lesser of twice what it spends in a `ttl` and half of its part of the room, at
     least one worst case and at most a tenth of the limit. `own` is what it holds already.
-    From the first clamp on each call has to ask, as a lease could not bound its output.
+    From the first clamp on each call has to ask, as a lease could not bound its output; so has
+    every call under a limit of loops, and nothing is held of a depth.
     """
+    if terms.column >= DEPTH:
+        return 0 if terms.column == DEPTH else None
     worst = demand.worst[terms.column] or 0
     room = max(0, cap_of(terms, window) - window.used) + own
     most = window.limit // SHARE_MAX
@@ -176,7 +180,7 @@ def acquire(book: Book, request: LeaseRequest, matched: Matched, now: Now) -> Gr
     refusal = stop_of(book, request.call, places) or refusal_of(places, request.demand.worst)
     if refusal is not None:
         if isinstance(refusal, Refused):
-            note_crossing(book, refusal, request.call)
+            note_crossing(book, places, refusal, Cause(request.call, now.at))
         return refusal
     demand = _among(book, places, request.demand, request.hold_id)
     sizes = _sizes(places, demand, request.ttl, {})
@@ -241,18 +245,18 @@ def spend_from_lease(book: Book, hold: Hold, spend: Spend, matched: Matched, now
     """
     watched = watched_places(book, hold, matched)
     check_sums_of(book, hold.legs, watched, spend.amounts)
-    effect = _effect(hold)
+    effect, cause = _effect(hold), Cause(hold.call, now.at)
     parts = []
     legs = []
     for leg in hold.legs:
         window = book.windows[leg.window]
-        spent = spend.amounts[leg.column] or 0
+        spent = counted(leg.column, window, spend.amounts) or 0
         legs.append(_spend_from(book, hold, leg, spent, effect))
         is_late = effect is not Effect.SETTLED and window.is_past(now.at)
-        add(book, window, spend.amounts[leg.column], hold.created_at, is_late=is_late, call=hold.call)
+        count(book, window, leg.column, spend.amounts, hold.created_at, is_late=is_late, cause=cause)
         parts.append((window, spent))
     hold.legs = tuple(legs)
-    parts += post_watched(book, hold, watched, spend.amounts)
+    parts += post_watched(book, hold, watched, spend.amounts, now)
     record(book, spend.key, effect, parts)
     if hold.state is HoldState.SUSPENSE and not any(leg.held for leg in legs):
         _end(book, hold, HoldState.SETTLED_LATE, now)

@@ -43,6 +43,7 @@ _FIELDS = frozenset(
     }
 )  # fmt: skip
 _SCOPE_FIELDS = frozenset({"project", "agent", "user", "api_key", "model", "provider", "run", "tags"})
+_THRESHOLD_FIELDS = frozenset({"at", "action", "max_output_tokens", "latch"})
 _PERIOD_ALIASES = {"per_run": Period.RUN}
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -163,15 +164,18 @@ def _tags(value: object) -> tuple[tuple[str, str], ...]:
 def _threshold(value: object, field: str) -> Threshold:
     if not isinstance(value, Mapping):
         return Threshold(_share(value, field))
-    _only_known(value, frozenset({"at", "action", "max_output_tokens"}), f"{field}.")
+    _only_known(value, _THRESHOLD_FIELDS, f"{field}.")
     action = _choice(Action, value.get("action", Action.ALERT), f"{field}.action")
     at_ppm = _share(value.get("at"), f"{field}.at")
+    latch = _flag(value.get("latch", False), f"{field}.latch")
+    if latch and action not in {Action.PAUSE, Action.KILL}:
+        raise InvalidInput(f"{field}.latch belongs to pause and kill only", field=f"{field}.latch")
     place = f"{field}.max_output_tokens"
     if action is Action.CLAMP:
         return Threshold(at_ppm, action, _whole(value.get("max_output_tokens"), place, 1, TOKENS_MAX))
     if "max_output_tokens" in value:
         raise InvalidInput(f"{place} belongs to the action clamp only", field=place)
-    return Threshold(at_ppm, action)
+    return Threshold(at_ppm, action, latch=latch)
 
 
 def _share(value: object, field: str) -> int:
@@ -203,6 +207,12 @@ def _choice(kind: type[Choice], value: object, field: str) -> Choice:
                 return choice
     known = ", ".join(choice.value for choice in kind)
     raise InvalidInput(f"{field} must be one of {known}", field=field)
+
+
+def _flag(value: object, field: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{field} must be true or false", field=field)
+    return value
 
 
 def _whole(value: object, field: str, least: int, most: int) -> int:

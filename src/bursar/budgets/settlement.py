@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from bursar.budgets.amounts import AMOUNT_MAX, COST, Amounts
+from bursar.budgets.amounts import AMOUNT_MAX, COST, DEPTH, Amounts
 from bursar.budgets.authorise import Place
 from bursar.budgets.book import Book, Effect, Notice, Occasion, Posting
 from bursar.budgets.budget import Terms
 from bursar.budgets.clock import Now
+from bursar.budgets.guards import Cause, counted, raise_reached, remember
 from bursar.budgets.hold import Hold, HoldKind, HoldState, Leg
 from bursar.budgets.matching import Call, Matched
 from bursar.budgets.window import Window, WindowKey, WindowState, reaches
@@ -56,9 +57,6 @@ class Settled(NamedTuple):
 
 Part = tuple[Window, int]
 
-NOBODY = Call()
-"""What brought an amount where no call did: a change by people, a price learned later."""
-
 
 def settle(book: Book, hold: Hold, spend: Spend, matched: Matched, now: Now) -> Settled:
     """Put what a call really used in place of what was held for it.
@@ -95,7 +93,7 @@ def settle(book: Book, hold: Hold, spend: Spend, matched: Matched, now: Now) -> 
     else:
         outcome, effect, state = Outcome.LATE, Effect.LATE, HoldState.SETTLED_LATE
     parts = post_legs(book, hold, spend.amounts, effect, now)
-    parts += post_watched(book, hold, watched, spend.amounts)
+    parts += post_watched(book, hold, watched, spend.amounts, now)
     hold.legs = tuple(_ended(book, leg) for leg in hold.legs)
     hold.settle_key, hold.settled = spend.key, spend.amounts
     book.end_hold(hold, state, now.at)
@@ -119,12 +117,13 @@ def post(book: Book, spend: Spend, matched: Matched, now: Now) -> None:
         for terms in part
         if terms.budget.created_at <= at
     ]
-    _check_sums((window, spend.amounts[terms.column] or 0) for terms, window in places)
+    _check_sums((window, counted(terms.column, window, spend.amounts) or 0) for terms, window in places)
+    cause = Cause(spend.call, now.at)
     parts = []
     for terms, window in places:
-        actual = spend.amounts[terms.column] or 0
+        is_late = window.is_past(now.at)
+        actual = count(book, window, terms.column, spend.amounts, at, is_late=is_late, cause=cause)
         window.unheld += actual
-        add(book, window, spend.amounts[terms.column], at, is_late=window.is_past(now.at), call=spend.call)
         parts.append((window, actual))
         if terms.budget.requires_hold:
             agent = spend.call.agent
@@ -138,7 +137,7 @@ def correct(
     """Replace what one event counted as, in the windows to which it was posted.
 
     For revisions and for prices learned later (`old` with cost None). What it adds counts
-    as unheld: nothing was set aside for it.
+    as unheld: nothing was set aside for it. A repetition that was counted stays counted.
 
     Args:
         book: With those windows loaded and their budgets among its terms.
@@ -152,7 +151,7 @@ def correct(
         AmountOverflow: A window's sum would leave 64 bits; nothing was changed.
     """
     places = [(book.terms[key.budget], book.windows[key]) for key in keys if key.budget in book.terms]
-    changes = [(window, (new[terms.column] or 0) - (old[terms.column] or 0)) for terms, window in places]
+    changes = [(window, _change(terms.column, old, new)) for terms, window in places]
     _check_sums(changes)
     for (terms, window), (_, change) in zip(places, changes, strict=True):
         window.settled += change
@@ -174,7 +173,8 @@ def post_legs(book: Book, hold: Hold, actual: Amounts, effect: Effect, now: Now)
     parts = []
     for leg in hold.legs:
         window = book.windows[leg.window]
-        spent = actual[leg.column] or 0
+        column = leg.column
+        spent = (actual[column] or 0) if column < DEPTH else leg.amount
         if effect is Effect.UNHELD:
             window.unheld += spent
         else:
@@ -185,15 +185,20 @@ def post_legs(book: Book, hold: Hold, actual: Amounts, effect: Effect, now: Now)
                 window.overrun += excess
                 _tell_of(book, hold, Occasion.OVERRUN, excess, window)
         is_late = effect is not Effect.SETTLED and window.is_past(now.at)
-        add(book, window, actual[leg.column], hold.created_at, is_late=is_late, call=hold.call)
+        fact = actual[COST] if column == COST else spent
+        add(book, window, fact, hold.created_at, is_late=is_late, cause=Cause(hold.call, now.at))
         parts.append((window, spent))
     return parts
 
 
-def alert(book: Book, window: Window, call: Call = NOBODY) -> None:
+def alert(book: Book, window: Window, cause: Cause | None = None, *, depth: int = 0) -> None:
     """Raise each threshold that a window has reached, once, and its incident at the limit.
 
-    `call` is what brought it there, `NOBODY` where no call did.
+    Args:
+        book: With the window.
+        window: After it has counted.
+        cause: What brought it there, None where no call did.
+        depth: What a gauge shows, in place of what was spent.
     """
     terms = book.terms.get(window.key.budget)
     if terms is None:
@@ -201,14 +206,12 @@ def alert(book: Book, window: Window, call: Call = NOBODY) -> None:
     settled, limit = window.settled, window.limit
     if terms.is_hard and settled >= limit and not window.has_incident:
         window.has_incident = True
-        book.tell(Notice(Occasion.INCIDENT, window.key, settled, agent=call.agent))
-    if not terms.first_ppm or not reaches(settled, limit, terms.first_ppm):
-        return
-    for threshold in terms.budget.thresholds:
-        share = threshold.at_ppm
-        if share not in window.alerted and reaches(settled, limit, share):
-            window.alerted += (share,)
-            book.tell(Notice(Occasion.THRESHOLD, window.key, settled, share, agent=call.agent))
+        agent = cause.call.agent if cause is not None else ""
+        book.tell(Notice(Occasion.INCIDENT, window.key, settled, agent=agent))
+    amount = depth or settled
+    if terms.first_ppm and reaches(amount, limit, terms.first_ppm):
+        shares = [threshold.at_ppm for threshold in terms.budget.thresholds]
+        raise_reached(book, terms, window, amount, cause=cause, shares=shares)
 
 
 def _settled_before(book: Book, hold: Hold, spend: Spend) -> Settled:
@@ -243,24 +246,47 @@ def _is_older(terms: Terms, at: int) -> bool:
     return created_at < at or (created_at == at and not terms.budget.is_binding)
 
 
-def post_watched(book: Book, hold: Hold, watched: list[Place], actual: Amounts) -> list[Part]:
+def post_watched(book: Book, hold: Hold, watched: list[Place], actual: Amounts, now: Now) -> list[Part]:
     """Add `actual` to windows in which a hold has no leg; in hard ones it counts as unheld."""
-    at = hold.created_at
+    cause = Cause(hold.call, now.at)
+    own = hold.amounts
+    depth, fingerprint = actual.depth or own.depth, actual.fingerprint or own.fingerprint
+    actual = actual._replace(depth=depth, fingerprint=fingerprint)
     parts = []
     for terms, window in watched:
-        spent = actual[terms.column] or 0
+        is_late = window.state is WindowState.CLOSED
+        spent = count(book, window, terms.column, actual, hold.created_at, is_late=is_late, cause=cause)
         if terms.is_hard:
             window.unheld += spent
-        is_late = window.state is WindowState.CLOSED
-        add(book, window, actual[terms.column], at, is_late=is_late, call=hold.call)
         parts.append((window, spent))
     return parts
 
 
+def count(
+    book: Book, window: Window, column: int, actual: Amounts, at: int, *, is_late: bool, cause: Cause
+) -> int:
+    """Count a call in a window, as its metric does; return what it added."""
+    spent = counted(column, window, actual)
+    depth = 0
+    if column == DEPTH:
+        depth = actual.depth
+    elif column > DEPTH:
+        remember(window, actual)
+    add(book, window, spent, at, is_late=is_late, cause=cause, depth=depth)
+    return spent or 0
+
+
 def add(
-    book: Book, window: Window, spent: int | None, at: int, *, is_late: bool, call: Call = NOBODY
+    book: Book,
+    window: Window,
+    spent: int | None,
+    at: int,
+    *,
+    is_late: bool,
+    cause: Cause,
+    depth: int = 0,
 ) -> None:
-    """Count an amount of `call` in a window at `at`; what is late is counted so, and without an alert."""
+    """Count an amount in a window at `at`; what is late is counted so, and without an alert."""
     if spent is None:
         window.unpriced += 1
     else:
@@ -269,7 +295,7 @@ def add(
             window.late += spent
     book.count_in(window, at)
     if not is_late:
-        alert(book, window, call)
+        alert(book, window, cause, depth=depth)
 
 
 def _tell_of(book: Book, hold: Hold, occasion: Occasion, amount: int, window: Window | None = None) -> None:
@@ -291,8 +317,13 @@ def check_sums_of(book: Book, legs: Iterable[Leg], watched: list[Place], actual:
     Raises:
         AmountOverflow: A sum would leave 64 bits.
     """
-    own = [(book.windows[leg.window], actual[leg.column] or 0) for leg in legs]
-    _check_sums([*own, *((window, actual[terms.column] or 0) for terms, window in watched)])
+    own = [(leg.column, book.windows[leg.window]) for leg in legs]
+    places = [*own, *((terms.column, window) for terms, window in watched)]
+    _check_sums((window, counted(column, window, actual) or 0) for column, window in places)
+
+
+def _change(column: int, old: Amounts, new: Amounts) -> int:
+    return (new[column] or 0) - (old[column] or 0) if column < DEPTH else 0
 
 
 def _check_sums(parts: Iterable[Part]) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from bursar.budgets.amounts import DEPTH
 from bursar.budgets.authorise import authorise
 from bursar.budgets.book import Book, Notice
 from bursar.budgets.budget import Budget
@@ -32,7 +33,7 @@ class Simulation(NamedTuple):
     Attributes:
         matched: Calls that the budget counts.
         refused: How many of them it would have refused.
-        refused_amount: What those used, in the budget's unit.
+        refused_amount: What those used, in the budget's unit; how many they are under a run guard.
         refused_in: How many of them in each window.
         refusals: The first of those, oldest first, at most `REFUSALS_LISTED_MAX`.
         windows: Its windows, oldest first within each run.
@@ -60,6 +61,7 @@ def simulated(budget: Budget, spends: Iterable[Spend], names_of: NamesOf = as_se
     index = BudgetIndex([msgspec.structs.replace(budget, created_at=0)], names_of)
     book = Book(index.terms, is_complete=True)
     matched = refused_amount = 0
+    column = budget.metric.column
     refused_in: Counter[WindowKey | None] = Counter()
     refusals: list[tuple[Spend, Refused | Stopped]] = []
     notices: list[Notice] = []
@@ -77,7 +79,7 @@ def simulated(budget: Budget, spends: Iterable[Spend], names_of: NamesOf = as_se
             settle(book, answer.hold, spend, found, now)
         else:
             refused_in[answer.window] += 1
-            refused_amount += spend.amounts[budget.metric.column] or 0
+            refused_amount += spend.amounts[column] or 0 if column < DEPTH else 1
             if len(refusals) < REFUSALS_LISTED_MAX:
                 refusals.append((spend, answer))
         notices += book.take().notices

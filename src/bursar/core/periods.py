@@ -13,7 +13,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from bursar.core.errors import InvalidInput
-from bursar.core.time import MICROS_MIN, MICROS_PER_DAY, MICROS_PER_HOUR
+from bursar.core.time import MICROS_MIN, MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE
 from bursar.core.zones import Window, day_begins_at, offset_changes_at, utc_offset_at, wall_date_at
 
 RESET_HOUR_MAX = 23
@@ -25,6 +25,7 @@ _YEAR_9998 = 253_339_228_800_000_000
 class Period(StrEnum):
     """How often a budget starts anew. The values are stored and stand in the API."""
 
+    MINUTE = "minute"
     HOURLY = "hourly"
     DAILY = "daily"
     WEEKLY = "weekly"
@@ -47,6 +48,8 @@ _SESSION_MICROS = {
     Period.RUN: None,
 }
 
+_CLOCK_MICROS = {Period.MINUTE: MICROS_PER_MINUTE, Period.HOURLY: MICROS_PER_HOUR}
+
 _LONGEST_DAYS = {Period.DAILY: 1, Period.WEEKLY: 7, Period.MONTHLY: 31, Period.QUARTERLY: 92}
 
 
@@ -54,9 +57,9 @@ def window_at(period: Period, zone: ZoneInfo, reset_hour: int, at: int) -> Windo
     """Return the window of a calendar period that holds the instant `at`.
 
     Days begin at `reset_hour` on the zone's clocks, weeks on Monday (ISO), months and
-    quarters on their first day, each at that hour. Hours are the zone's clock hours and
-    know no reset hour; a clock change ends one early, so none is longer than 60 minutes
-    and an hour that occurs twice is two windows. `total` is one window that never ends.
+    quarters on their first day, each at that hour. Minutes and hours are those of the zone's
+    clocks and know no reset hour; a clock change ends one early, so none is longer than 60
+    seconds or minutes, and one that occurs twice is two windows. `total` is one window that never ends.
     Windows tile: `window_at(…, w.ends_at).starts_at == w.ends_at`. A caller may keep a
     window and use it for every instant in it.
 
@@ -75,8 +78,8 @@ def window_at(period: Period, zone: ZoneInfo, reset_hour: int, at: int) -> Windo
         return Window(MICROS_MIN, None)
     if not _YEAR_2 <= at < _YEAR_9998:
         return _window_at_the_edge(period, zone, reset_hour, at)
-    if period is Period.HOURLY:
-        return _clock_hour(zone, at)
+    if period in _CLOCK_MICROS:
+        return _clock_part(zone, at, _CLOCK_MICROS[period])
     return _calendar_window(period, zone, reset_hour, at)
 
 
@@ -116,11 +119,11 @@ def _first_day(period: Period, day: date) -> date:
     return day
 
 
-def _clock_hour(zone: ZoneInfo, at: int) -> Window:
-    """Return the clock hour around `at` under the offset of `at`, cut where the offset changes."""
+def _clock_part(zone: ZoneInfo, at: int, length: int) -> Window:
+    """Return the clock's hour or minute around `at` under its offset, cut where the offset changes."""
     offset = utc_offset_at(zone, at)
-    starts_at = at - (at + offset) % MICROS_PER_HOUR
-    ends_at = starts_at + MICROS_PER_HOUR
+    starts_at = at - (at + offset) % length
+    ends_at = starts_at + length
     if utc_offset_at(zone, starts_at) != offset:
         starts_at = offset_changes_at(zone, starts_at, at)
     if utc_offset_at(zone, ends_at - 1) != offset:

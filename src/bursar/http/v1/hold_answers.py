@@ -79,14 +79,23 @@ def hold_body(
     return body
 
 
-def with_overruns(body: dict[str, object], hold: Hold, budgets: TermsById) -> None:
-    """Add to each window of a settled hold's body by how much the call passed what was held for it."""
-    settled, windows = hold.settled, body["windows"]
-    if settled is None or not isinstance(windows, list):
+def with_overruns(
+    body: dict[str, object], hold: Hold, windows: Sequence[WindowSeen], budgets: TermsById
+) -> None:
+    """Add to each window of a settled hold's body by how much the call passed what was held for it.
+
+    Args:
+        body: From `hold_body`, of the same windows.
+        hold: Settled.
+        windows: Its windows.
+        budgets: The rules of their budgets.
+    """
+    settled, shown = hold.settled, body["windows"]
+    if settled is None or not isinstance(shown, list):
         return
-    amounts = {leg.window.budget: max(0, (settled[leg.column] or 0) - leg.amount) for leg in hold.legs}
-    for window, (budget_id, excess) in zip(windows, amounts.items(), strict=False):
-        terms = budgets.get(budget_id)
+    excesses = {leg.window: leg.excess_of(settled) for leg in hold.legs}
+    for window, seen in zip(shown, windows, strict=True):
+        terms, excess = budgets.get(seen.window.budget), excesses.get(seen.window, 0)
         window["overrun"] = str(excess) if terms is None else amount_text(terms.budget, excess)
 
 
