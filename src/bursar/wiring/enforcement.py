@@ -26,6 +26,7 @@ from bursar.http.v1.holds import HoldDoors, HoldEndpoint, HoldsEndpoint
 from bursar.http.v1.holds_read import holds_router
 from bursar.http.v1.incidents import incidents_router
 from bursar.http.v1.ingest import BodyLimits
+from bursar.http.v1.leases import LeaseEndpoint, LeasesEndpoint
 from bursar.identity.ports import KeyStore
 from bursar.ingestion.intake import Intake
 from bursar.ingestion.ports import PriceBooks
@@ -138,4 +139,6 @@ class Enforcement:
         return {
             ("POST", "/v1/holds"): HoldsEndpoint(doors),
             ("POST", "/v1/holds/*"): HoldEndpoint(doors),
+            ("POST", "/v1/leases"): LeasesEndpoint(doors),
+            ("POST", "/v1/leases/*"): LeaseEndpoint(doors),
         }

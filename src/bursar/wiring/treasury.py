@@ -27,6 +27,7 @@ from bursar.http.v1.imports import imports_router
 from bursar.http.v1.ingest import BodyLimits, IngestEndpoint
 from bursar.http.v1.ingest_body import IngestDecoder
 from bursar.http.v1.keys import keys_router
+from bursar.http.v1.lease_schema import LEASE_PATHS
 from bursar.http.v1.models import models_router
 from bursar.http.v1.organisations import organisations_router
 from bursar.http.v1.price_lists import PriceLists
@@ -208,7 +209,7 @@ class Treasury:
             system_router(self._probe, self.registry, settings.metrics_token),
             *self.enforcement.routers(guard),
         ]
-        app = create_app(routers, lifespan=self._lifespan, hot_paths=HOT_PATHS)
+        app = create_app(routers, lifespan=self._lifespan, hot_paths={**HOT_PATHS, **LEASE_PATHS})
         hot: dict[tuple[str, str], ASGIApp] = {
             ("POST", "/v1/ingest"): ingest,
             ("POST", "/v1/track"): track,
