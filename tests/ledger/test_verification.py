@@ -28,7 +28,7 @@ DAMAGE = {
     "a hold is voided behind its settlement's back": (
         "UPDATE hold SET state = 'voided' WHERE org = 1", "holds"),
     "a posting is of nobody": (
-        "UPDATE posting SET source = zeroblob(15) || x'01' WHERE org = 1", "postings"),
+        "UPDATE posting SET source = randomblob(16) WHERE org = 1", "postings"),
     "a window counts what nobody posted": (
         "UPDATE budget_window SET settled = settled + 1 WHERE org = 1", "windows"),
     "a roll-up of agents is one nano-dollar off": (

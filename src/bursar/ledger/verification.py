@@ -97,6 +97,7 @@ class Findings:
         self._checked = dict.fromkeys(CHECKS, 0)
         self._counts = dict.fromkeys(CHECKS, 0)
         self._shown: list[Violation] = []
+        self._count = 0
 
     def checked(self, check: str, rows: int) -> None:
         """Add to how many rows a check has looked at."""
@@ -104,9 +105,15 @@ class Findings:
 
     def add(self, violation: Violation) -> None:
         """Count a violation and keep it if it is one of its check's first."""
+        self._count += 1
         self._counts[violation.check] += 1
         if self._counts[violation.check] <= self._shown_max:
             self._shown.append(violation)
+
+    @property
+    def violations_count(self) -> int:
+        """All violations so far."""
+        return self._count
 
     def report(self) -> VerifyReport:
         """Return what was found so far, checks in the order of `CHECKS`."""

@@ -24,7 +24,7 @@ _ROWS = f"""SELECT {rows.HOLD_COLUMNS}, effect, parts
     WHERE h.org = ?1"""
 _PLAIN = _ROWS.format(index="")
 ALL = f"{_PLAIN} ORDER BY id"
-AFTER = f"{_PLAIN} AND id > ?2 ORDER BY id LIMIT ?3"
+BETWEEN = f"{_PLAIN} AND id > ?2 AND id <= ?3 ORDER BY id"
 ONE = f"{_PLAIN} AND id = ?2"
 OPEN = f"{_ROWS.format(index='INDEXED BY hold_open')} AND state = 'open'"
 SUSPENDED = f"{_ROWS.format(index='INDEXED BY hold_suspense')} AND state = 'suspense'"
@@ -44,8 +44,11 @@ class _Fault(NamedTuple):
     found: object
 
 
-def check(scope: Scope, found: sqlite3.Cursor) -> Iterator[Hold]:
-    """Check each hold of one of this module's statements, and give those that can be read."""
+def check(scope: Scope, found: sqlite3.Cursor) -> Iterator[tuple[bytes, Hold | None, bool]]:
+    """Check each hold of one of this module's statements.
+
+    Gives its id, itself (None where it cannot be read), and whether it is sound.
+    """
     count = 0
     for *row, effect, packed in found:
         count += 1
@@ -54,10 +57,12 @@ def check(scope: Scope, found: sqlite3.Cursor) -> Iterator[Hold]:
             parts = None if packed is None else rows.parts_of(packed)
         except (msgspec.MsgspecError, ValueError, TypeError):
             _note(scope, row[0], _Fault("row", "a hold that can be read", None))
+            yield row[0], None, False
             continue
-        for fault in (*_faults_of_state(hold), *_faults_of_legs(hold), *_faults_of_end(hold, effect, parts)):
+        faults = (*_faults_of_state(hold), *_faults_of_legs(hold), *_faults_of_end(hold, effect, parts))
+        for fault in faults:
             _note(scope, hold.id, fault)
-        yield hold
+        yield hold.id, hold, not faults
     scope.findings.checked(_CHECK, count)
 
 

@@ -5,14 +5,15 @@ here: the windows that must show these sums (`verify_windows`), holds (`verify_h
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from bursar.budgets.book import Effect
 from bursar.budgets.window import WindowKey
+from bursar.ledger.verification import Findings
 from bursar.storage.sqlite import budget_rows as rows
-from bursar.storage.sqlite.verify_scope import Scope
+from bursar.storage.sqlite.verify_scope import TIME_MAX, Scope
 
 _CHECK = "postings"
 _ROWS = """SELECT p.source, p.part, p.effect, p.at, p.parts,
@@ -26,6 +27,8 @@ ALL = f"{_ROWS} WHERE p.org = ?1"
 BETWEEN = f"{_BY_TIME} AND p.at > ?2 AND p.at <= ?3 ORDER BY p.at"
 """Postings after one time and up to another, oldest first."""
 OF_SOURCE = f"{_ROWS} WHERE p.org = ?1 AND p.source = ?2"
+OF_BUDGET = f"{_BY_TIME} AND p.at >= ?2 AND instr(p.parts, ?3) > 0"
+"""Postings from a time on that name a budget's id."""
 
 
 class Sum(msgspec.Struct, gc=False):
@@ -57,8 +60,8 @@ def add(
     *,
     decided_at: int,
     is_kept: Callable[[WindowKey], bool] = all_windows,
-) -> list[tuple[bytes, int]]:
-    """Check each posting and add it to `sums`; return the source and time of each, in the order read.
+) -> Iterator[tuple[bytes, int, bool]]:
+    """Check each posting and add it to `sums`; give the source and time of each, and whether it is sound.
 
     Args:
         scope: The organisation.
@@ -67,9 +70,11 @@ def add(
         decided_at: The last time by which anything was decided.
         is_kept: Which windows to add up.
     """
-    seen: list[tuple[bytes, int]] = []
+    count = 0
+    findings = scope.findings
     for source, part, effect, at, packed, is_known, follows in found:
-        seen.append((source, at))
+        count += 1
+        before = findings.violations_count
         if not is_known:
             _differs(scope, source, part, "source", expected="a hold or an event", found=None)
         if not follows:
@@ -80,8 +85,17 @@ def add(
         if at > decided_at:
             _differs(scope, source, part, "at", expected=f"at most {decided_at}", found=at)
         _add_parts(scope, (source, part, effect), packed, sums, is_kept)
-    scope.findings.checked(_CHECK, len(seen))
-    return seen
+        yield source, at, findings.violations_count == before
+    findings.checked(_CHECK, count)
+
+
+def summed(scope: Scope, found: sqlite3.Cursor, is_kept: Callable[[WindowKey], bool]) -> Sums:
+    """Return what postings add up to, without checking them."""
+    sums: Sums = {}
+    unchecked = scope._replace(findings=Findings())
+    for _ in add(unchecked, found, sums, decided_at=TIME_MAX, is_kept=is_kept):
+        pass
+    return sums
 
 
 def _add_parts(

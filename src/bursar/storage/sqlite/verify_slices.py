@@ -30,6 +30,7 @@ from bursar.storage.sqlite.verify import (
     open_snapshot,
     renew_snapshot,
 )
+from bursar.storage.sqlite.verify_rounds import BudgetAudit
 from bursar.storage.sqlite.verify_scope import TIME_MAX, TIME_MIN, Scope
 
 ROUND_MICROS = 20 * MICROS_PER_HOUR
@@ -80,6 +81,7 @@ class SqliteAuditor:
         self._clock = clock
         self._faulty: dict[tuple[int, int, int], None] = {}
         self._totals: dict[int, tuple[Violation, ...]] = {}
+        self._budgets: dict[int, BudgetAudit] = {}
         self._stopped = threading.Event()
         self._last = Findings().report()
         self._rest_until = 0
@@ -143,6 +145,12 @@ class SqliteAuditor:
                 marks[org] = after
         return marks
 
+    def _prove_budgets(self, scope: Scope, now: int) -> None:
+        """Prove what was touched of budgets, and a slice; what was cut short begins anew."""
+        audit = self._budgets.pop(scope.org, None) or BudgetAudit(self._stopped.is_set)
+        audit.check(scope, now)
+        self._budgets[scope.org] = audit
+
     def _prove(self, scope: Scope, marks: _Marks, now: int) -> _Marks:
         """Prove one organisation's part; return how far it is now."""
         proof = _Proof(scope, self._stopped, self._faulty, rest=now // MICROS_PER_MINUTE % SAMPLE)
@@ -151,6 +159,7 @@ class SqliteAuditor:
                 del self._faulty[org, start, end]
                 proof.check(start, end)
         batch = proof.check_touched(marks.batch)
+        self._prove_budgets(scope, now)
         first, last = _span(scope)
         position = max(marks.position, first)
         end = _slice_end(marks.round_began, position, (first, last), now)

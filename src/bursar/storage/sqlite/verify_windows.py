@@ -4,7 +4,7 @@ What the counts must be is added up elsewhere (`verify_postings`, and the legs t
 here they are compared, beside all that the row and its neighbours show by themselves.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -32,6 +32,7 @@ OFFSETS_SINCE = 157_766_400_000_000  # 1975-01-01
 
 _CHECK = "windows"
 _BUDGETS = f"SELECT {rows.BUDGET_COLUMNS}, deleted_at FROM budget WHERE org = ?1"
+_BUDGET = f"{_BUDGETS} AND id = ?2"
 _DECIDED = "SELECT last_at FROM decision_clock WHERE org = ?1"
 _MOVED = """SELECT DISTINCT target FROM audit
     WHERE org = ?1 AND target LIKE 'bud\\_%' ESCAPE '\\' AND instr(details, '"zone"') > 0"""
@@ -49,13 +50,13 @@ class Rules(NamedTuple):
     Attributes:
         budgets: Ended ones too.
         deleted: The ids of the ended ones.
-        moved: Budgets whose zone was changed: their older windows keep their edges.
+        moved: Budgets whose zone was changed: their older windows keep their edges. None if not known.
         decided_at: The last time by which anything was decided.
     """
 
     budgets: Mapping[bytes, Budget]
     deleted: frozenset[bytes]
-    moved: frozenset[str]
+    moved: frozenset[str] | None
     decided_at: int
 
 
@@ -74,11 +75,15 @@ class Place(NamedTuple):
     after: Window | None
 
 
-def load_rules(scope: Scope) -> Rules:
-    """Return the organisation's budgets and clock."""
+def load_rules(scope: Scope, ids: Collection[bytes] | None = None) -> Rules:
+    """Return the organisation's budgets and clock; with `ids` only those, whose moves are not looked for."""
     budgets: dict[bytes, Budget] = {}
     deleted: set[bytes] = set()
-    for *row, deleted_at in scope.rows(_BUDGETS):
+    if ids is None:
+        found = scope.rows(_BUDGETS).fetchall()
+    else:
+        found = [row for one in ids for row in scope.rows(_BUDGET, one)]
+    for *row, deleted_at in found:
         try:
             budgets[row[0]] = rows.budget_of(tuple(row))
         except (msgspec.MsgspecError, ValueError, TypeError):
@@ -86,9 +91,14 @@ def load_rules(scope: Scope) -> Rules:
             scope.differs(_CHECK, "budget", key, expected="a budget that can be read", found=None)
         if deleted_at is not None:
             deleted.add(row[0])
+    moved = None if ids is not None else frozenset(target for (target,) in scope.rows(_MOVED))
+    return Rules(budgets, frozenset(deleted), moved, decided_at(scope))
+
+
+def decided_at(scope: Scope) -> int:
+    """Return the last time by which anything of the organisation's was decided."""
     decided = scope.rows(_DECIDED).fetchone()
-    moved = frozenset(target for (target,) in scope.rows(_MOVED))
-    return Rules(budgets, frozenset(deleted), moved, TIME_MAX if decided is None else decided[0])
+    return TIME_MAX if decided is None else int(decided[0])
 
 
 def held_by(holds: Iterable[Hold], held: dict[WindowKey, Held]) -> None:
@@ -218,7 +228,7 @@ def _check_edges(scope: Scope, place: Place, budget: Budget, rules: Rules) -> No
         if ends_at != most and not (is_cut and most is not None and ends_at < most):
             differs(scope, window.key, "ends_at", expected=most, found=ends_at)
         return
-    is_moved = text_from_id("bud", budget.id) in rules.moved
+    is_moved = rules.moved is None or text_from_id("bud", budget.id) in rules.moved
     if not (before is not None and before.ends_at == starts_at) and not _is_edge(budget, starts_at, is_moved):
         differs(scope, window.key, "starts_at", expected=f"a {budget.period} boundary", found=starts_at)
     if not is_cut and not _is_edge(budget, ends_at, is_moved):
