@@ -44,17 +44,25 @@ def event(**fields: object) -> dict[str, object]:
 class Desk:
     """A treasury with one organisation, a key that may do everything, and a client."""
 
-    def __init__(self, folder: Path, runner: asyncio.Runner) -> None:
+    def __init__(self, folder: Path, runner: asyncio.Runner, organisation: str) -> None:
         self._runner = runner
         self.folder = folder
         self.now = NOW
+        self._open()
+        self.org = self.organisation(organisation)
+        self.key = self.new_key()
+
+    def _open(self) -> None:
         self.treasury = Treasury(
-            Settings(data_dir=folder), clock=lambda: self.now, monotonic=lambda: self.now
+            Settings(data_dir=self.folder), clock=lambda: self.now, monotonic=lambda: self.now
         )
         transport = httpx2.ASGITransport(app=self.treasury.app)
         self.client = httpx2.AsyncClient(transport=transport, base_url="http://bursar")
-        self.org = self.organisation("first")
-        self.key = self.new_key()
+
+    def restart(self) -> None:
+        """Stop the program, and start it again on the same file."""
+        self.close()
+        self._open()
 
     def run(self, work: Awaitable[Result]) -> Result:
         async def wait() -> Result:
@@ -144,10 +152,10 @@ class Desk:
 
 
 @contextmanager
-def open_desk(folder: Path) -> Iterator[Desk]:
-    """Open a treasury in `folder`, and close it."""
+def open_desk(folder: Path, organisation: str = "first") -> Iterator[Desk]:
+    """Open a treasury in `folder` with a new organisation, and close it."""
     with asyncio.Runner() as runner:
-        desk = Desk(folder, runner)
+        desk = Desk(folder, runner, organisation)
         try:
             yield desk
         finally:

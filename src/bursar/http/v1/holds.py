@@ -219,7 +219,7 @@ class HoldEndpoint:
         body = hold_body(hold, windows, budgets)
         body["outcome"] = outcome
         body["event_id"] = text_from_id("evt", settlement.event.key or hold.key)
-        with_overruns(body, hold, budgets)
+        with_overruns(body, hold, windows, budgets)
         return body, windows
 
     async def _check_whose(self, principal: Principal, hold_id: bytes, settlement: Settlement) -> None:
@@ -303,13 +303,16 @@ def key_header(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 def _request(asked: Asked, worst: Worst) -> Request:
+    amounts = worst.amounts
+    if asked.depth or asked.fingerprint:
+        amounts = amounts._replace(depth=asked.depth, fingerprint=asked.fingerprint)
     return checked_request(
         Request(
             hold_id=new_id(),
             key=asked.key,
             digest=asked.digest,
             call=asked.call,
-            amounts=worst.amounts,
+            amounts=amounts,
             max_output_tokens=worst.max_output_tokens,
             sized=worst.sized,
             allow_smaller=asked.allow_smaller,
