@@ -51,6 +51,10 @@ HOLDS_KEY = b""
 """An event's key where it takes that of its hold."""
 
 
+UNHELD_LEARNED_MAX = 64
+"""Calls without a hold that one batch teaches estimates: a sample tells a quantile as well."""
+
+
 class SpendingUnit(Protocol):
     """One organisation's share of the batch's transaction, as far as budgets need it."""
 
@@ -172,7 +176,11 @@ class Spending:
         await written(unit.budgets, scene.book, now.at)
 
     def _learn(self, org: Org, priced: Sequence[Priced], settled: Settlements) -> None:
+        """Learn from each call that settled a hold, and from some of the others of a large batch."""
+        every = len(priced) // UNHELD_LEARNED_MAX + 1
         for position, event, _ in priced:
+            if event.hold is None and position % every:
+                continue
             output = event.output_tokens + event.reasoning_tokens
             if output:
                 answer = settled.get(position)
