@@ -157,4 +157,6 @@ def _threshold_body(threshold: Threshold) -> dict[str, object]:
     body: dict[str, object] = {"at": threshold.at_ppm / PPM, "action": threshold.action.value}
     if threshold.action is Action.CLAMP:
         body["max_output_tokens"] = threshold.clamp_output_tokens
+    if threshold.latch:
+        body["latch"] = True
     return body
