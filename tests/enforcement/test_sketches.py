@@ -10,7 +10,6 @@ import pytest
 from bursar.budgets.estimate import LEARNED_FROM, WEIGHT_MAX, OutputSketch
 from bursar.core.errors import Unavailable
 from bursar.core.ids import Org
-from bursar.enforcement import sketches as module
 from bursar.enforcement.sketches import Learned, Sketches, with_learned
 from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sqlite.sketches import SqliteSketches
@@ -27,8 +26,8 @@ class File:
         self.store.open()
         self.readers = SqliteReaders(self.store.reader)
 
-    def process(self) -> Sketches:
-        return Sketches(SqliteSketches(self.store, self.readers))
+    def process(self, *, kept_max: int = 10) -> Sketches:
+        return Sketches(SqliteSketches(self.store, self.readers), kept_max=kept_max)
 
     def close(self) -> None:
         self.readers.close()
@@ -145,11 +144,8 @@ async def test_a_flush_that_fails_is_made_up_for_by_the_next(file: File) -> None
     assert sketch.weight == 35
 
 
-async def test_memory_is_bounded_and_what_was_dropped_is_read_again(
-    file: File, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "KEPT_MAX", 2)
-    sketches = file.process()
+async def test_memory_is_bounded_and_what_was_dropped_is_read_again(file: File) -> None:
+    sketches = file.process(kept_max=2)
     learn(sketches, *[100] * 30)
     await sketches.flush()
     before = await quantile(sketches)

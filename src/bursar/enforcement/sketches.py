@@ -57,10 +57,11 @@ class SketchStore(Protocol):
 
 
 class Sketches:
-    """The sketches of one process."""
+    """The sketches of one process, at most `kept_max` of them in memory."""
 
-    def __init__(self, store: SketchStore) -> None:
+    def __init__(self, store: SketchStore, *, kept_max: int = KEPT_MAX) -> None:
         self._store = store
+        self._kept_max = kept_max
         self._kept: OrderedDict[SketchKey, OutputSketch] = OrderedDict()
         self._new: dict[SketchKey, Learned] = {}
 
@@ -115,7 +116,7 @@ class Sketches:
         stored = await self._store.read(key) or OutputSketch()
         learned = self._new.get(key)
         kept = self._kept[key] = stored if learned is None else with_learned(stored, learned)
-        if len(self._kept) > KEPT_MAX:
+        if len(self._kept) > self._kept_max:
             self._kept.popitem(last=False)
         return kept
 

@@ -114,7 +114,9 @@ class Asked(NamedTuple):
     fingerprint: int
 
 
-_decode = msgspec.json.Decoder(HoldBody).decode
+quick_body = msgspec.json.Decoder(HoldBody).decode
+"""Reads a body of the documented form; raises one of `NOT_DECODED` for any other."""
+
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -137,9 +139,13 @@ class HoldDecoder:
             InvalidInput: `field` says where, the sentence what it must be.
         """
         try:
-            body = _decode(raw)
+            body = quick_body(raw)
         except NOT_DECODED:
-            body = _careful_body(raw)
+            body = careful_body(raw)
+        return self.asked(body, header_key, principal, now)
+
+    def asked(self, body: HoldBody, header_key: str | None, principal: Principal, now: int) -> Asked:
+        """Return what a decoded body asks for; see `decode`."""
         call, subject = self._names(body, principal)
         key_text = key_text_of(body.idempotency_key, header_key)
         amount = nusd_of(body.amount_usd, "amount_usd", is_positive=True)
@@ -313,7 +319,12 @@ _FIELDS = frozenset(HoldBody.__struct_fields__)
 _USAGE_FIELDS = frozenset(UsageBody.__struct_fields__)
 
 
-def _careful_body(raw: bytes) -> HoldBody:
+def careful_body(raw: bytes) -> HoldBody:
+    """Read a body field by field.
+
+    Raises:
+        InvalidInput: The first field at fault.
+    """
     fields = object_of(raw)
     only_known(fields, _FIELDS)
     sent = {name: value for name, value in fields.items() if value is not None}

@@ -65,10 +65,11 @@ _Windows = dict[WindowKey, Window | None]
 
 
 class SqliteHoldReader:
-    """`HoldReader` on reading connections."""
+    """`HoldReader` on reading connections; a page walks at most `walked_max` rows."""
 
-    def __init__(self, readers: SqliteReaders) -> None:
+    def __init__(self, readers: SqliteReaders, *, walked_max: int = WALKED_MAX) -> None:
         self._readers = readers
+        self._walked_max = walked_max
 
     async def get(self, org: Org, hold_id: bytes) -> ShownHold | None:
         """Return one hold."""
@@ -80,7 +81,7 @@ class SqliteHoldReader:
 
     async def page(self, org: Org, query: HoldQuery) -> HoldPage:
         """Return one page of a list."""
-        return await self._readers.run(partial(_page, org=org, query=query))
+        return await self._readers.run(partial(_page, org=org, query=query, walked_max=self._walked_max))
 
     async def holders(self, org: Org, window: WindowKey) -> Holders:
         """Return who holds how much of a window now: open holds and what is in suspense."""
@@ -101,7 +102,7 @@ def _one(connection: sqlite3.Connection, *, sql: str, org: Org, value: bytes) ->
     return None if row is None else _shown(connection, org, rows.hold_of(tuple(row)), {})
 
 
-def _page(connection: sqlite3.Connection, *, org: Org, query: HoldQuery) -> HoldPage:
+def _page(connection: sqlite3.Connection, *, org: Org, query: HoldQuery, walked_max: int) -> HoldPage:
     """Walk from the page's place until it is full, or for as long as one page may."""
     expires_at, last_id = _place_of(query)
     sql = {HoldState.OPEN: _OPEN, HoldState.SUSPENSE: _SUSPENDED}.get(query.state or HoldState.SETTLED, _ALL)
@@ -114,13 +115,13 @@ def _page(connection: sqlite3.Connection, *, org: Org, query: HoldQuery) -> Hold
         "budget": query.budget,
         "kind": query.kind,
         "state": query.state,
-        "walked": WALKED_MAX + 1,
+        "walked": walked_max + 1,
     }
     windows: _Windows = {}
     found: list[ShownHold] = []
     place: bytes | None = None
     for count, row in enumerate(connection.execute(sql, parameters)):
-        if len(found) == query.most or count == WALKED_MAX:
+        if len(found) == query.most or count == walked_max:
             return HoldPage(found, place)
         *columns, fits = tuple(row)
         hold = rows.hold_of(tuple(columns))
