@@ -146,7 +146,7 @@ class Bench:
             async def decide(transaction: SqliteTransaction, group: Sequence[Authorise] = group) -> None:
                 stored = self._budgets_of(transaction)
                 index = await enforcement.indexes.of(self.org, stored)
-                answers, _ = await decide_all(stored, index, group, enforcement.now())
+                answers, *_ = await decide_all(stored, index, group, enforcement.now())
                 assert all(isinstance(answer, Granted) for answer in answers)
 
             begin = time.perf_counter()

@@ -58,7 +58,8 @@ def _bounded(outcomes: Sequence[Outcome]) -> str:
     rows = [
         [
             one.scenario.name, f"{one.clients:,}", _count(one, "asked"), _count(one, "granted"),
-            f"**{one.spent:.3f}**", f"{one.used:.3f}", str(one.wrong_refusals),
+            f"**{one.spent:.3f}**", f"{one.peak_nusd / one.window.limit:.3f}", f"{one.used:.3f}",
+            str(one.wrong_refusals),
             " / ".join(_count(one, what) for what in ("sent twice", "voided")),
             f"{sum(one.book.counts.get(what, 0) for what in ('cut', 'died', 'died after the call')):,}",
             str(one.kills),
@@ -66,7 +67,9 @@ def _bounded(outcomes: Sequence[Outcome]) -> str:
         for one in outcomes
     ]  # fmt: skip
     title = f"Spent at the provider, with a limit of 1.000 (LiteLLM: {PEER_SPENT})"
-    heads = "callers that … | at once | asked | granted | spent | used at the end | wrong refusals"
+    heads = (
+        "callers that … | at once | asked | granted | spent | most in use | used at the end | wrong refusals"
+    )
     return _table(title, f"{heads} | sent twice / voided | callers died | server killed", rows)
 
 
@@ -105,7 +108,11 @@ def _usable(outcomes: Sequence[Outcome]) -> str:
         for one in outcomes
     ]
     title = "Share of a budget that can be used without sending `max_output_tokens`"
-    return _table(title, "callers of … | at once | granted | used when each was refused once | LiteLLM", rows)
+    return _table(
+        title,
+        "callers of … | at once | granted | used when each was refused once | LiteLLM, no bound sent",
+        rows,
+    )
 
 
 def _table(title: str, heads: str, rows: Sequence[Sequence[str]]) -> str:
