@@ -7,7 +7,7 @@ Amounts are decimal text in the budget's unit. Not here: who holds a window's ro
 (`enforcement.hold_reading`), the routes (`holds`, `holds_read`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -30,6 +30,9 @@ LEASE_ID: Final = "lse"
 BUDGET_ID: Final = "bud"
 _WARNING_PPM = 800_000
 _HOLDERS_TOLD = 3
+
+TEXTS_KEPT_MAX: Final = 4_096
+"""Texts of amounts and of times that are kept, about 100 bytes each."""
 
 TermsById = Mapping[bytes, Terms]
 
@@ -66,10 +69,10 @@ def hold_body(
         "amount_usd": _money(hold.amounts.cost_nusd),
         "state": hold.state,
         "max_output_tokens": hold.max_output_tokens,
-        "created_at": text_from_micros(hold.created_at),
-        "deadline_at": text_from_micros(hold.deadline_at),
-        "expires_at": text_from_micros(hold.expires_at),
-        "ended_at": None if hold.ended_at is None else text_from_micros(hold.ended_at),
+        "created_at": _time(hold.created_at),
+        "deadline_at": _time(hold.deadline_at),
+        "expires_at": _time(hold.expires_at),
+        "ended_at": None if hold.ended_at is None else _time(hold.ended_at),
         "settled_usd": None if hold.settled is None else _money(hold.settled.cost_nusd),
         "windows": [_window_body(seen, budgets.get(seen.window.budget)) for seen in windows],
         "budget_state": _worst_state(windows, budgets),
@@ -96,7 +99,7 @@ def with_overruns(
     excesses = {leg.window: leg.excess_of(settled) for leg in hold.legs}
     for window, seen in zip(shown, windows, strict=True):
         terms, excess = budgets.get(seen.window.budget), excesses.get(seen.window, 0)
-        window["overrun"] = str(excess) if terms is None else amount_text(terms.budget, excess)
+        window["overrun"] = _usd(excess) if terms is not None and terms.is_money else str(excess)
 
 
 def money_headers_of(windows: Sequence[WindowSeen], budgets: TermsById, now: int) -> Headers:
@@ -241,7 +244,7 @@ def _no_room(refused: Refused, budget: Budget, holders: Holders, resets_at: str 
 
 def _window_body(seen: WindowSeen, terms: Terms | None) -> dict[str, object]:
     """Return one window of a hold; money as decimals, all else whole."""
-    text = text_from_nusd if terms is not None and terms.is_money else str
+    text: Callable[[int], str] = _usd if terms is not None and terms.is_money else str
     resets_at = seen.resets_at
     return {
         "budget_id": text_from_id(BUDGET_ID, seen.window.budget),
@@ -252,7 +255,7 @@ def _window_body(seen: WindowSeen, terms: Terms | None) -> dict[str, object]:
         "settled": text(seen.settled),
         "held": text(seen.held),
         "remaining": text(seen.remaining),
-        "resets_at": None if resets_at is None else _end_text(resets_at),
+        "resets_at": None if resets_at is None else _time(resets_at),
     }
 
 
@@ -268,10 +271,9 @@ def _worst_state(windows: Sequence[WindowSeen], budgets: TermsById) -> BudgetSta
 
 
 def _money(amount_nusd: int | None) -> str | None:
-    return None if amount_nusd is None else text_from_nusd(amount_nusd)
+    return None if amount_nusd is None else _usd(amount_nusd)
 
 
-@lru_cache(maxsize=1_024)
-def _end_text(at: int) -> str:
-    """Return a window's end as text; few windows count at a time."""
-    return text_from_micros(at)
+# A hold's times, its amount and its budgets' limits are written at each of its requests.
+_usd = lru_cache(maxsize=TEXTS_KEPT_MAX)(text_from_nusd)
+_time = lru_cache(maxsize=TEXTS_KEPT_MAX)(text_from_micros)
