@@ -238,7 +238,8 @@ def _check_edges(scope: Scope, place: Place, budget: Budget, rules: Rules) -> No
 def _is_edge(budget: Budget, at: int, is_moved: bool) -> bool:  # noqa: FBT001 - private
     if at in {MICROS_MIN, NEVER}:
         return True
-    if at >= OFFSETS_SINCE and at % OFFSETS_STEP:
+    step = MICROS_PER_MINUTE if budget.period is Period.MINUTE else OFFSETS_STEP
+    if at >= OFFSETS_SINCE and at % step:
         return False
     if is_moved:
         return True

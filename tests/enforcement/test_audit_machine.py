@@ -1,0 +1,90 @@
+"""Whatever is asked of budgets, the auditor finds nothing: after each few steps, and at the end whole.
+
+The state machine of `tests/budgets` on a file. What the ledger and the audit log would hold beside
+budgets is written here: the events of posts, and that zones were moved.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import rule, run_state_machine_as_test
+from stored_engine import Files, StoredEngine
+from test_machine import Machine
+
+from bursar.ledger.verification import Findings
+from bursar.storage.sqlite import verify_budgets
+from bursar.storage.sqlite.verify import open_snapshot
+from bursar.storage.sqlite.verify_recent import RecentBudgets
+from bursar.storage.sqlite.verify_rounds import BudgetRound
+from bursar.storage.sqlite.verify_scope import Scope
+
+IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
+EXAMPLES = 300 if IS_LONG else 25
+STEPS_EACH = 50
+
+ADD_EVENTS = """INSERT OR IGNORE INTO event_key SELECT org, source, at, 0 FROM posting
+    WHERE org = ? AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.org = posting.org AND h.id = source)"""
+ADD_MOVES = """INSERT OR IGNORE INTO audit
+    SELECT org, row_number() OVER (), 0, '', '', 'bud_' || lower(hex(id)), '"zone"' FROM budget
+    WHERE org = ?"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    opened = Files(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_nothing_that_decisions_write_is_a_violation(files: Files) -> None:
+    audits = []
+
+    class AuditedMachine(Machine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.engine = StoredEngine(files)
+            self.recent = RecentBudgets()
+
+        @rule()
+        def audit(self) -> None:
+            audits.append(self.found(self.recent.check))
+
+        def teardown(self) -> None:
+            self.audit()
+            self.found(verify_budgets.check)
+            self.found(round_of)
+
+        def found(self, check: object) -> int:
+            findings = Findings()
+            for sql in (ADD_EVENTS, ADD_MOVES):
+                files.store._writer.execute(sql, (self.engine.org,))
+            with closing(open_snapshot(files.store.path)) as connection:
+                check(Scope(connection, self.engine.org, findings))
+            report = findings.report()
+            assert report.violations == ()
+            return sum(one.checked for one in report.checks)
+
+    run_state_machine_as_test(
+        AuditedMachine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS_EACH,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert sum(audits) > 10 * EXAMPLES
+
+
+def round_of(scope: Scope) -> None:
+    proved = BudgetRound(scope, 0)
+    proved._rows = 3
+    while not proved.step(scope):
+        pass
+    for violation in proved.findings.report().violations:
+        scope.findings.add(violation)
