@@ -150,7 +150,7 @@ class Bench:
                 assert all(isinstance(answer, Granted) for answer in answers)
 
             begin = time.perf_counter()
-            await store.transact(decide)  # type: ignore[arg-type]
+            await store.transact(decide)
             times.append(time.perf_counter() - begin)
         return _run_of(times, busy, cpu, begun)
 
