@@ -168,7 +168,9 @@ async def resolve(change: Change, incident_id: bytes, decision: Decision) -> Inc
 
 
 async def take_back(change: Change, incident_id: bytes) -> None:
-    """End a raise until a time; a limit that somebody has changed since stays. A repeat changes nothing.
+    """End a raise until a time. A repeat changes nothing.
+
+    A limit that somebody has changed since stays, and so does that of a window that is over.
 
     Raises:
         NotFound: There is no such incident.
@@ -177,12 +179,12 @@ async def take_back(change: Change, incident_id: bytes) -> None:
     raised = await change.budgets.approved(incident_id)
     if incident.resolution is not Resolution.RAISED_UNTIL or incident.ended_at is not None or raised is None:
         return
-    before = book.windows[incident.window].limit
-    if before == raised.limit:
+    window = book.windows[incident.window]
+    before = window.limit
+    if before == raised.limit and not window.is_past(change.now.trusted):
         taken_back(book, incident)
-    after = book.windows[incident.window].limit
     await change.write(book, [msgspec.structs.replace(incident, ended_at=change.now.at)])
-    details = {"before": {"limit": before}, "after": {"limit": after}}
+    details = {"before": {"limit": before}, "after": {"limit": window.limit}}
     await change.record("job:holds", "incident.take_back", text_from_id("inc", incident_id), details)
 
 

@@ -23,19 +23,21 @@ from bursar.storage.sqlite.readers import SqliteReaders
 _ZONE = "SELECT zone FROM organisation WHERE org = ?"
 # Number 1 stands for those beyond the cap.
 _AGENTS = "SELECT count(*) FROM agent WHERE org = ? AND agent > 1"
+# A call is stored as the list of its fields, the agent first and the project second.
 _NAMED = {
     GateKind.AGENT: (
         "SELECT 1 FROM agent WHERE org = ? AND name = ?",
         "SELECT 1 FROM gate WHERE org = ? AND kind = 'agent' AND name = ?",
         "SELECT 1 FROM budget WHERE org = ? AND scope ->> 'agent' = ? LIMIT 1",
+        "SELECT 1 FROM hold WHERE org = ? AND state = 'open' AND call ->> 0 = ? LIMIT 1",
     ),
     GateKind.PROJECT: (
         "SELECT 1 FROM project WHERE org = ? AND name = ?",
         "SELECT 1 FROM gate WHERE org = ? AND kind = 'project' AND name = ?",
         "SELECT 1 FROM budget WHERE org = ? AND scope ->> 'project' = ? LIMIT 1",
+        "SELECT 1 FROM hold WHERE org = ? AND state = 'open' AND call ->> 1 = ? LIMIT 1",
     ),
 }
-# A call is stored as the list of its fields, the agent first and the project second.
 _OPEN = """SELECT count(*), max(CASE WHEN kind = 'lease' THEN deadline_at END) FROM hold
     WHERE org = ? AND state = 'open'"""
 _OPEN_OF = {
