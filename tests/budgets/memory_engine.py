@@ -17,10 +17,12 @@ from bursar.budgets.authorise import authorise
 from bursar.budgets.book import Book, Notice, Posting
 from bursar.budgets.budget import Budget
 from bursar.budgets.clock import DecisionClock, Now
+from bursar.budgets.gate import Gate, GateKey
 from bursar.budgets.hold import DEADLINE_MICROS, GRACE_MICROS, Granted, Hold, Leg, Request
 from bursar.budgets.matching import BudgetIndex, Call, check_room_for
 from bursar.budgets.refusal import Refused, Stopped
 from bursar.budgets.settlement import Outcome, Settled, Spend
+from bursar.budgets.templates import completed, missing
 from bursar.budgets.window import Window, WindowKey
 from bursar.core.time import MICROS_PER_HOUR, micros_from_text
 
@@ -49,6 +51,8 @@ class Engine:
         self.notices: list[Notice] = []
         self.stored: dict[object, object] = {}
         self.drawn: set[bytes] = set()
+        self.stored_gates: dict[GateKey, Gate] = {}
+        self.deleted: set[bytes] = set()
         self._numbers = 0
         self.index = BudgetIndex(())
         self.book = Book({}, is_complete=True)
@@ -74,6 +78,7 @@ class Engine:
         try:
             return work()
         finally:
+            self._keep_gates()
             writes = self.book.take()
             self.postings += writes.postings
             self.notices += writes.notices
@@ -83,11 +88,19 @@ class Engine:
                 lease_state = hold.lease and msgspec.structs.replace(hold.lease)
                 self.stored[hold.id] = msgspec.structs.replace(hold, lease=lease_state)
 
+    def flush_gates(self) -> None:
+        """Write the gates that a test itself has changed."""
+        self._keep_gates()
+
+    def _keep_gates(self) -> None:
+        self.stored_gates |= self.book.gates.changed
+        self.book.gates.changed = {}
+
     def restart(self) -> None:
         """Die, and come back with what was written: whatever was not committed is gone."""
-        gates = self.book.gates
         self.book = Book(self.index.terms, is_complete=True)
-        self.book.gates = gates
+        for gate in self.stored_gates.values():
+            self.book.gates.load(gate)
         tracks: dict[tuple[bytes, str], list[Window]] = defaultdict(list)
         for row in self.stored.values():
             if isinstance(row, Window):
@@ -114,7 +127,18 @@ class Engine:
         self.budgets[budget.id] = budget
         self._reindex()
 
+    def complete(self, call: Call) -> None:
+        """Give the call's agent the budgets that templates owe it."""
+        owed = missing(self.index, [call])
+        done = completed(self.index, owed, owed.keys() & (self.deleted | self.budgets.keys()))
+        for notice in done.skipped:
+            if notice not in self.notices:
+                self.notices.append(notice)
+        for budget in done.made:
+            self.replace(budget)
+
     def delete(self, budget: Budget) -> None:
+        self.deleted.add(budget.id)
         self.commit(lambda: limits.delete(self.book, budget))
         del self.budgets[budget.id]
         self._reindex()
@@ -140,6 +164,8 @@ class Engine:
         return Request(hold_id=number, key=key or number, digest=digest, call=call, amounts=amounts)
 
     def ask(self, request: Request) -> Granted | Refused | Stopped:
+        if request.key not in self.book.hold_ids:
+            self.complete(request.call)
         matched = self.index.matching(request.call)
         return self.commit(lambda: authorise(self.book, request, matched, self.now()))
 
@@ -150,6 +176,7 @@ class Engine:
 
     def settle(self, hold: Hold, amounts: Amounts, *, key: bytes | None = None) -> Settled:
         spend = Spend(key or hold.key, hold.call, amounts, self.wall)
+        self.complete(hold.call)
         matched = self.index.matching(hold.call)
         return self.commit(lambda: settlement.settle(self.book, hold, spend, matched, self.now()))
 
@@ -161,6 +188,7 @@ class Engine:
 
     def post(self, amounts: Amounts, call: Call = CALL, *, at: int | None = None) -> Spend:
         spend = Spend(self.number(), call, amounts, self.wall if at is None else at)
+        self.complete(call)
         matched = self.index.matching(call)
         self.commit(lambda: settlement.post(self.book, spend, matched, self.now()))
         return spend
@@ -201,7 +229,12 @@ class Engine:
             demand=demand,
             ttl=HOUR // 2,
         )
-        matched = self.index.matching(call)
+        return self.lease_of(request)
+
+    def lease_of(self, request: lease.LeaseRequest) -> Granted | Refused | Stopped:
+        if request.key not in self.book.hold_ids:
+            self.complete(request.call)
+        matched = self.index.matching(request.call)
         return self.commit(lambda: lease.acquire(self.book, request, matched, self.now()))
 
     def draw(self, hold: Hold, spend: Spend) -> Outcome | None:
@@ -209,10 +242,12 @@ class Engine:
         if spend.key in self.drawn:
             return None
         self.drawn.add(spend.key)
+        self.complete(hold.call)
         matched = self.index.matching(hold.call)
         return self.commit(lambda: lease.spend_from_lease(self.book, hold, spend, matched, self.now()))
 
     def report(self, hold: Hold, sent: lease.Report) -> lease.Reported:
+        self.complete(hold.call)
         matched = self.index.matching(hold.call)
         return self.commit(lambda: lease.report(self.book, hold, sent, matched, self.now()))
 

@@ -20,13 +20,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from memory_engine import HOUR, Engine, LeaseClient, cost
+from msgspec.structs import replace
 
 from bursar.budgets import gate
 from bursar.budgets.amounts import NOTHING, Amounts, Metric
 from bursar.budgets.authorise import authorise
-from bursar.budgets.budget import Action, Budget, Mode, OnExpiry, Scope, Threshold, Unpriced
+from bursar.budgets.book import Occasion
+from bursar.budgets.budget import Action, Budget, Mode, OnExpiry, Scope, Threshold, Unpriced, made_id
 from bursar.budgets.gate import GateKey, GateKind, GateState, Owner, Stop
-from bursar.budgets.hold import Granted, Hold, HoldResolved, HoldState, Request
+from bursar.budgets.hold import Granted, Hold, HoldResolved, HoldState, Leg, Request
 from bursar.budgets.lease import Demand
 from bursar.budgets.matching import Call
 from bursar.budgets.refusal import Refused, Stopped
@@ -46,7 +48,12 @@ calls = st.builds(
     st.sampled_from(["gpt-x", "opus"]),
     st.sampled_from(["", "r"]),
 )
-amounts = st.integers(0, 12).map(lambda n: cost(n, tokens=3 * n))
+amounts = st.builds(
+    lambda n, depth, fingerprint: cost(n, tokens=3 * n)._replace(depth=depth, fingerprint=fingerprint),
+    st.integers(0, 12),
+    st.sampled_from([0, 0, 1, 2, 9]),
+    st.sampled_from([0, 0, 1, 2]),
+)
 small = st.integers(1, 4).map(lambda n: cost(n, tokens=3 * n))
 limits = st.integers(5, 90)
 thresholds = st.sampled_from(
@@ -55,8 +62,13 @@ thresholds = st.sampled_from(
         (Threshold(800_000), Threshold(1_000_000)),
         (Threshold(500_000, Action.REFUSE),),
         (Threshold(900_000, Action.PAUSE), Threshold(1_000_000, Action.KILL)),
+        (Threshold(500_000), Threshold(1_000_000, Action.KILL, latch=True)),
+        (Threshold(700_000, Action.PAUSE, latch=True),),
     ]
 )
+GAUGES = {Metric.LOOPS, Metric.DEPTH}
+"""What these count depends on the window's calls; `test_guards` has a model of it."""
+GUARDS = (Metric.CALLS, Metric.LOOPS, Metric.DEPTH)
 MOVES = {
     HoldState.OPEN: {HoldState.SETTLED, HoldState.VOIDED, HoldState.EXPIRED, HoldState.SUSPENSE},
     HoldState.SUSPENSE: {HoldState.SETTLED_LATE, HoldState.VOIDED, HoldState.EXPIRED},
@@ -68,11 +80,18 @@ RANKS = {WindowState.OPEN: 0, WindowState.CLOSING: 1, WindowState.CLOSED: 2}
 def is_within(budget: Budget, call: Call) -> bool:
     """The model's own matching: names alone, for the scopes that the machine makes."""
     scope = budget.scope
-    return (
+    return not budget.is_template and (
         scope.agent in {"", call.agent}
         and (not scope.model or call.model.startswith(scope.model.rstrip("*")))
         and (budget.period is not Period.RUN or bool(call.run))
     )
+
+
+def amount_of(leg: Leg, used: Amounts) -> int:
+    """What a settlement posts to a leg's window: a loop was counted when it was granted."""
+    if leg.column >= Metric.DEPTH.column:
+        return leg.amount
+    return used[leg.column] or 0
 
 
 class Machine(RuleBasedStateMachine):
@@ -90,6 +109,7 @@ class Machine(RuleBasedStateMachine):
         self.posts: list[tuple[bytes, Call, Amounts, Amounts]] = []
         self.clients: list[LeaseClient] = []
         self.hard_ever: set[bytes] = set()
+        self.heard = 0
         self.is_clean = True
 
     # --- budgets
@@ -105,12 +125,13 @@ class Machine(RuleBasedStateMachine):
     @rule(
         agent=st.sampled_from(["", *AGENTS]),
         model=st.sampled_from(["", "gpt-*"]),
-        metric=st.sampled_from([Metric.COST, Metric.COST, Metric.TOKENS_TOTAL, Metric.CALLS]),
+        metric=st.sampled_from([Metric.COST, Metric.COST, Metric.TOKENS_TOTAL, *GUARDS]),
         period=st.sampled_from(Period),
         limit=limits,
         mode=st.sampled_from([Mode.HARD, Mode.HARD, Mode.SOFT]),
         actions=thresholds,
         on_expiry=st.sampled_from(OnExpiry),
+        is_template=st.sampled_from([False, False, False, True]),
     )
     def create_budget(  # noqa: PLR0917 - drawn by name
         self,
@@ -122,12 +143,14 @@ class Machine(RuleBasedStateMachine):
         mode: Mode,
         actions: tuple[Threshold, ...],
         on_expiry: OnExpiry,
+        is_template: bool = False,
     ) -> None:
         budget = Budget(
             id=self.engine.number(),
-            limit=limit,
+            limit=limit if metric not in {Metric.LOOPS, Metric.DEPTH} else 1 + limit % 5,
             created_at=self.engine.now().at,
-            scope=Scope(agent=agent, model=model),
+            scope=Scope(agent="" if is_template else agent, model=model),
+            is_template=is_template,
             metric=metric,
             period=period,
             zone="Europe/Berlin",
@@ -139,6 +162,7 @@ class Machine(RuleBasedStateMachine):
         self.engine.create(budget)
         if budget.is_hard:
             self.hard_ever.add(budget.id)
+            self.hard_ever.update(made_id(budget.id, name) for name in AGENTS)
 
     @precondition(lambda self: len(self.engine.budgets) > 1)
     @rule(data=st.data())
@@ -202,6 +226,7 @@ class Machine(RuleBasedStateMachine):
 
     def judge(self, request: Request, answer: Granted | Refused | Stopped) -> None:
         call = request.call
+        self.check_templates(call)
         stopped = bool(self.stops[""] or self.stops[call.agent])
         if isinstance(answer, Stopped):
             assert answer.owner is Owner.BUDGET or stopped
@@ -220,13 +245,28 @@ class Machine(RuleBasedStateMachine):
         self.holds.append(hold)
         self.requests[hold.id] = request
 
+    def check_templates(self, call: Call) -> None:
+        """Whoever fits a template has its budget, once made, unless it was deleted."""
+        for template in list(self.engine.budgets.values()):
+            names = Call(call.agent, model=call.model)
+            if template.is_template and is_within(
+                replace(template, is_template=False, period=Period.DAILY), names
+            ):
+                own = made_id(template.id, call.agent)
+                assert (own in self.engine.budgets) is (own not in self.engine.deleted)
+
     def check_grant(self, hold: Hold) -> None:
         at = self.engine.now()
         for leg in hold.legs:
             budget = self.engine.budgets[leg.window.budget]
             window = self.engine.book.windows[leg.window]
             assert window.starts_at <= at.at < window.ends_at or at.doubted is not None
-            assert leg.held == hold.amounts[leg.column]
+            if budget.metric is Metric.LOOPS:
+                assert leg.held in {0, 1}
+            else:
+                assert leg.held == (0 if budget.metric is Metric.DEPTH else hold.amounts[leg.column])
+            if budget.metric is Metric.DEPTH and budget.refuses_at_ppm:
+                assert hold.amounts.depth <= window.limit  # as nothing was ever added up
             if budget.is_hard and (leg.held or budget.metric is not Metric.COST):
                 assert window.settled + window.held <= window.limit  # I6
             cap = budget.limit_of_grants(window.limit)
@@ -240,6 +280,7 @@ class Machine(RuleBasedStateMachine):
         engine.now()
         if is_committed:
             answer = engine.ask(request)
+            self.hear()
         else:
             authorise(engine.book, request, engine.index.matching(call), engine.now())
         engine.restart()
@@ -297,7 +338,7 @@ class Machine(RuleBasedStateMachine):
         found = []
         for leg in hold.legs:
             window = self.engine.book.windows[leg.window]
-            spent = used[leg.column] or 0
+            spent = amount_of(leg, used)
             if hold.state is HoldState.VOIDED:
                 found.append((leg.window, window.overrun, window.unheld + spent))
                 continue
@@ -326,7 +367,7 @@ class Machine(RuleBasedStateMachine):
         `own` are the legs of the hold by budget, None for spend that came without one. A
         budget that would have had a leg was made after a hold of the same instant.
         """
-        columns = {b.id: b.metric.column for b in self.engine.budgets.values()}
+        columns = {b.id: b.metric.column for b in self.engine.budgets.values() if b.metric not in GAUGES}
         for budget_id, legs in (own or {}).items():
             if budget_id in columns:
                 self.spent[budget_id] += legs * (used[columns[budget_id]] or 0)
@@ -334,7 +375,8 @@ class Machine(RuleBasedStateMachine):
             is_older = budget.created_at < at or (
                 budget.created_at == at and (own is None or not budget.is_binding)
             )
-            if budget.id not in (own or ()) and is_within(budget, call) and is_older:
+            is_other = budget.id not in (own or ()) and budget.metric not in GAUGES
+            if is_other and is_within(budget, call) and is_older:
                 self.spent[budget.id] += used[budget.metric.column] or 0
 
     @precondition(lambda self: self.holds)
@@ -379,7 +421,7 @@ class Machine(RuleBasedStateMachine):
             window = self.engine.book.windows[k]
             assert window.unheld - unheld == max(0, window.settled - settled)
         for budget in self.engine.budgets.values():
-            if budget.id in posted:
+            if budget.id in posted and budget.metric not in GAUGES:
                 column = budget.metric.column
                 self.spent[budget.id] += (new[column] or 0) - (old[column] or 0)
         self.posts[place] = (key, call, first, new)
@@ -426,6 +468,7 @@ class Machine(RuleBasedStateMachine):
     )
     def stop(self, name: str, owner: Owner, state: GateState) -> None:
         gate.stop(self.engine.book.gates, self.gate(name), Stop(owner, state, self.engine.wall, "why"))
+        self.engine.flush_gates()
         self.stops[name].add(owner)
 
     @precondition(lambda self: any(self.stops.values()))
@@ -442,7 +485,18 @@ class Machine(RuleBasedStateMachine):
                 gate.resume(self.engine.book.gates, self.gate(name), by)
             return
         gate.resume(self.engine.book.gates, self.gate(name), by)
+        self.engine.flush_gates()
         self.stops[name] -= {by} if by is Owner.GUARD else set(Owner)
+
+    @invariant()
+    def hear(self) -> None:
+        """Learn whom a latch has stopped; the next call of theirs must not be granted."""
+        notices = self.engine.notices
+        for notice in notices[self.heard :]:
+            if notice.occasion is Occasion.GUARD_TRIPPED:
+                assert notice.agent in AGENTS
+                self.stops[notice.agent].add(Owner.GUARD)
+        self.heard = len(notices)
 
     def gate(self, name: str) -> GateKey:
         return GateKey(GateKind.AGENT if name else GateKind.ORGANISATION, name)
@@ -531,7 +585,8 @@ class Machine(RuleBasedStateMachine):
         totals: Counter[bytes] = Counter()
         for key, window in engine.book.windows.items():
             totals[key.budget] += window.settled
-        assert {b: totals[b] for b in engine.budgets} == {b: self.spent[b] for b in engine.budgets}
+        plain = [b.id for b in engine.budgets.values() if b.metric not in GAUGES]
+        assert {b: totals[b] for b in plain} == {b: self.spent[b] for b in plain}
         engine.check_stored()
 
     @invariant()
@@ -566,8 +621,9 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def an_alert_is_raised_once(self) -> None:  # I13
-        heard = Counter((n.window, n.share_ppm) for n in self.engine.heard("budget.threshold"))
-        assert all(count == 1 for count in heard.values())
+        for occasion in ("budget.threshold", "guard.tripped"):
+            heard = Counter((n.window, n.share_ppm) for n in self.engine.heard(occasion))
+            assert all(count == 1 for count in heard.values())
 
 
 @pytest.mark.long

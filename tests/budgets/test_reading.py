@@ -125,9 +125,22 @@ def test_a_share_written_as_a_json_number_is_what_it_says() -> None:
 
 def test_a_template_gives_each_agent_a_budget_of_its_own() -> None:
     template = read(limit="5.00")
-    mine = from_template(template, budget_id=numbered(2), agent="new", created_at=9)
-    assert (mine.id, mine.scope.agent, mine.limit, mine.created_at) == (numbered(2), "new", template.limit, 9)
+    assert read(template=True).is_template
+    mine = from_template(template, "new")
+    assert (mine.scope.agent, mine.limit, mine.created_at) == ("new", template.limit, template.created_at)
+    assert mine.id == from_template(template, "new").id != from_template(template, "other").id
+    assert not mine.is_template
     assert mine.source == f"template:{template.id.hex()}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [({"template": True, "scope": {"agent": "bot"}}, "scope.agent"), ({"template": "yes"}, "template")],
+)
+def test_a_template_names_no_agent(fields: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as found:
+        read(**fields)
+    assert found.value.field == field
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import msgspec
 import pytest
-from memory_engine import CALL, HOUR, Engine
+from memory_engine import CALL, Engine
 
 from bursar.budgets import lease
 from bursar.budgets.alert import Alert, raised
@@ -41,6 +41,8 @@ from bursar.storage.sqlite.store import SqliteStore
 Result = TypeVar("Result")
 
 
+ACTIVE = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND deleted_at IS NULL"
+GATES = "SELECT kind, name, epoch, stops FROM gate WHERE org = ?"
 ALERTS = f"SELECT {rows.ALERT_COLUMNS} FROM alert WHERE org = ?"
 
 
@@ -132,9 +134,9 @@ class StoredEngine(Engine):
 
     def flush_gates(self) -> None:
         """Gates are changed on the book itself in these tests: write what has changed."""
-        gates, self.book.gates.changed = self.book.gates.changed, {}
-        for gate in gates.values():
+        for gate in list(self.book.gates.changed.values()):
             self.run(self.desk.change(self.org, partial(self._put_gate, gate)))
+        super().flush_gates()
 
     @staticmethod
     async def _put_gate(gate: Gate, change: Change) -> None:
@@ -201,24 +203,8 @@ class StoredEngine(Engine):
         due = Due(self.files.store, self.desk, self.now)
         self.both(lambda: Engine.run_jobs(self), lambda: due.run(self.org))
 
-    def acquire(
-        self, demand: lease.Demand, call: Call = CALL, *, nonce: bytes = b"n", key: bytes | None = None
-    ) -> Granted | Refused | Stopped:
-        number = self.number()
-        request = lease.LeaseRequest(
-            hold_id=number,
-            key=key or number,
-            digest=b"l",
-            call=call,
-            nonce=nonce,
-            demand=demand,
-            ttl=HOUR // 2,
-        )
-        matched = self.index.matching(call)
-        return self.asked(
-            lambda: self.commit(lambda: lease.acquire(self.book, request, matched, self.now())),
-            questions.Acquire(request),
-        )
+    def lease_of(self, request: lease.LeaseRequest) -> Granted | Refused | Stopped:
+        return self.asked(lambda: Engine.lease_of(self, request), questions.Acquire(request))
 
     def draw(self, hold: Hold, spend: Spend) -> Outcome | None:
         if spend.key in self.drawn:
@@ -229,7 +215,6 @@ class StoredEngine(Engine):
         return self.asked(lambda: Engine.report(self, hold, sent), questions.Report(hold.id, sent))
 
     def restart(self) -> None:
-        self.flush_gates()
         super().restart()
         self.files.reopen()
         assert self.files.store.last_decided_at() >= max(
@@ -249,6 +234,11 @@ class StoredEngine(Engine):
         self.flush_gates()
         windows = [rows.window_of(row) for row in self.rows(WINDOWS)]
         holds = [rows.hold_of(row) for row in self.rows(HOLDS)]
+        gates = [
+            rows.gate_of(row) for row in self.rows("SELECT kind, name, epoch, stops FROM gate WHERE org = ?")
+        ]
+        assert {gate.key: gate for gate in gates} == self.stored_gates
+        assert {budget.id: budget for budget in map(rows.budget_of, self.rows(ACTIVE))} == self.budgets
         postings = Counter(
             (source, effect, rows.parts_of(parts))
             for source, effect, parts in self.rows("SELECT source, effect, parts FROM posting WHERE org = ?")

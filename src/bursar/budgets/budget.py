@@ -9,6 +9,7 @@ Not here: which budgets a call meets (`matching`), the counts (`window`).
 """
 
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -212,12 +213,22 @@ def terms_of(budget: Budget) -> Terms:
     )
 
 
-def from_template(template: Budget, *, budget_id: bytes, agent: str, created_at: int) -> Budget:
-    """Return the budget that a template ("every new agent gets 5 USD a day") gives `agent`."""
+def made_id(template_id: bytes, agent: str) -> bytes:
+    """Return the id of the budget that a template gives `agent`: the same two, the same id, for ever."""
+    text = agent.encode("utf-8", "surrogatepass")
+    return blake2b(template_id + text, digest_size=len(template_id)).digest()
+
+
+def from_template(template: Budget, agent: str) -> Budget:
+    """Return the budget that a template ("every new agent gets 5 USD a day") gives `agent`.
+
+    It counts from the template's creation on, so that the call which makes it is counted
+    also when it is heard of late.
+    """
     return msgspec.structs.replace(
         template,
-        id=budget_id,
-        created_at=created_at,
+        id=made_id(template.id, agent),
+        is_template=False,
         scope=msgspec.structs.replace(template.scope, agent=agent),
         source=f"template:{template.id.hex()}",
     )

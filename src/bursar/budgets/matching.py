@@ -18,7 +18,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import NamedTuple
 
-from bursar.budgets.budget import Budget, Scope, Terms, terms_of
+from bursar.budgets.budget import Budget, Scope, Terms, made_id, terms_of
 from bursar.core.errors import Conflict
 
 BINDING_MAX = 16
@@ -79,6 +79,8 @@ class TooManyBudgets(Conflict):
 class BudgetIndex:
     """The active budgets of one organisation, arranged for `matching`. Never changes.
 
+    Templates are among its `terms`, but no call meets them.
+
     Args:
         budgets: The active ones.
         names_of: Gives a model's other names (`pricing`).
@@ -90,9 +92,13 @@ class BudgetIndex:
         self._by_name: dict[tuple[str, object], list[Terms]] = {}
         self._by_run: dict[str, list[Terms]] = {}
         self._kept: dict[Call, Matched] = {}
+        self._templates: list[Terms] = []
+        self._served: set[tuple[bytes, str]] = set()
         for terms in self.terms.values():
             scope = terms.budget.scope
-            if scope.run:
+            if terms.budget.is_template:
+                self._templates.append(terms)
+            elif scope.run:
                 self._by_run.setdefault(scope.run, []).append(terms)
             else:
                 self._by_name.setdefault(_bucket(scope), []).append(terms)
@@ -110,6 +116,30 @@ class BudgetIndex:
             own = [terms for terms in self._by_run[run] if self._fits(terms, call)]
             return _sorted([*found.binding, *found.watching, *own])
         return found
+
+    def lacking(self, call: Call) -> list[Budget]:
+        """Return the templates whose budget the call's agent does not have; asks no storage."""
+        agent = call.agent
+        if not self._templates or not agent:
+            return []
+        found = []
+        for terms in self._templates:
+            if (terms.id, agent) in self._served or not self._fits(terms, call):
+                continue
+            if made_id(terms.id, agent) in self.terms:
+                self._served.add((terms.id, agent))
+            else:
+                found.append(terms.budget)
+        return found
+
+    def settle_for(self, template: Budget, agent: str) -> None:
+        """Remember that an agent goes without a template's budget; an index built anew asks again."""
+        self._served.add((template.id, agent))
+
+    def extended(self, budgets: Iterable[Budget]) -> "BudgetIndex":
+        """Return an index with more budgets."""
+        own = (terms.budget for terms in self.terms.values())
+        return BudgetIndex([*own, *budgets], self._names_of)
 
     def _search(self, call: Call) -> Matched:
         names = [
@@ -153,12 +183,13 @@ def fits(scope: Scope, call: Call, names: Names | None = None) -> bool:
 def check_room_for(new: Budget, active: Sequence[Budget]) -> None:
     """Refuse a budget with which some call could meet too many.
 
-    Exact for names and tags; two globs are taken to overlap.
+    Exact for names and tags; two globs are taken to overlap. A template counts as one for
+    every agent, and for those that have its budget already.
 
     Raises:
         TooManyBudgets: The sentence says which bound.
     """
-    near = [budget for budget in active if _may_meet(new.scope, budget.scope) and budget.id != new.id]
+    near = [budget for budget in _counted_with(new, active) if _may_meet(new.scope, budget.scope)]
     if _some_call_meets_more([*near, new], MATCHING_MAX):
         raise TooManyBudgets(f"some call would meet more than {MATCHING_MAX} budgets; narrow the scope")
     binding = [budget for budget in near if budget.is_binding]
@@ -166,6 +197,20 @@ def check_room_for(new: Budget, active: Sequence[Budget]) -> None:
         raise TooManyBudgets(
             f"some call would meet more than {BINDING_MAX} budgets that can refuse it; narrow the scope"
         )
+
+
+def _counted_with(new: Budget, active: Sequence[Budget]) -> Iterator[Budget]:
+    """Yield the others, but of a template and what it made only one: no call meets both."""
+    templates = [budget for budget in (*active, new) if budget.is_template]
+    for budget in active:
+        is_made = any(
+            budget.id == made_id(template.id, budget.scope.agent)
+            for template in templates
+            if template.is_binding or not budget.is_binding
+        )
+        makes_new = budget.is_template and new.id == made_id(budget.id, new.scope.agent)
+        if budget.id != new.id and not (is_made or makes_new):
+            yield budget
 
 
 def _some_call_meets_more(budgets: Sequence[Budget], most: int) -> bool:

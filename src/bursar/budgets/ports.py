@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from bursar.budgets.alert import Alert
-from bursar.budgets.book import Book, TrackKey, Writes
+from bursar.budgets.book import Book, Occasion, TrackKey, Writes
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey
 from bursar.budgets.incident import Decision, Incident
@@ -44,6 +44,10 @@ class BudgetStore(Protocol):
 
     async def named_between(self, first: bytes, last: bytes) -> Sequence[Budget]:
         """Return the budgets with ids from `first` to `last`, those that have ended too."""
+        ...
+
+    async def exists(self, ids: Collection[bytes]) -> set[bytes]:
+        """Return those of the ids that a budget has, deleted ones included."""
         ...
 
     async def put(self, budget: Budget) -> None:
@@ -119,6 +123,10 @@ class BudgetStore(Protocol):
 
     async def approved(self, incident_id: bytes) -> Decision | None:
         """Return what was decided about an incident, None while it is open."""
+        ...
+
+    async def has_alert(self, occasion: Occasion, budget_id: bytes, agent: str) -> bool:
+        """Tell whether such an alert was raised for an agent before."""
         ...
 
     async def write(self, writes: Writes, beside: Written) -> None:

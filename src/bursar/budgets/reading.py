@@ -39,7 +39,7 @@ SHARE_MAX = 10
 _FIELDS = frozenset(
     {
         "name", "scope", "metric", "period", "limit", "mode", "timezone", "reset_hour", "thresholds",
-        "unpriced", "on_expiry", "enforcement", "source",
+        "unpriced", "on_expiry", "enforcement", "source", "template",
     }
 )  # fmt: skip
 _SCOPE_FIELDS = frozenset({"project", "agent", "user", "api_key", "model", "provider", "run", "tags"})
@@ -69,6 +69,9 @@ def budget_from_fields(
     parse_zone(zone_name)
     mode = _choice(Mode, fields.get("mode", Mode.HARD), "mode")
     scope = scope_from_fields(fields.get("scope", {}))
+    is_template = _flag(fields.get("template", False), "template")
+    if is_template and scope.agent:
+        raise InvalidInput("a template is for every agent; leave scope.agent out", field="scope.agent")
     return Budget(
         id=budget_id,
         created_at=created_at,
@@ -86,6 +89,7 @@ def budget_from_fields(
         requires_hold=_choice(_Enforcement, fields.get("enforcement", "optional"), "enforcement")
         is _Enforcement.REQUIRED,
         source=_text(fields.get("source", "person"), "source"),
+        is_template=is_template,
     )
 
 

@@ -8,23 +8,36 @@ then, so the others stand. Any other exception is a defect and fails the commit.
 """
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from bursar.budgets.alert import raised
 from bursar.budgets.book import Book, Notice, Occasion, track_keys
 from bursar.budgets.clock import Now
 from bursar.budgets.gate import gate_keys
 from bursar.budgets.incident import Incident, opened
-from bursar.budgets.matching import BudgetIndex
+from bursar.budgets.matching import BudgetIndex, Call
 from bursar.budgets.ports import BudgetStore, Written
+from bursar.budgets.templates import completed, missing
 from bursar.core.errors import AppError
 from bursar.core.ids import new_id
 from bursar.enforcement.questions import Question, Scene
 
 
+class Decided(NamedTuple):
+    """Each question's answer or error, in order, and what somebody should hear of.
+
+    `is_index_old` says that templates have made budgets: whoever keeps the index drops it.
+    """
+
+    answers: list[object | AppError]
+    notices: list[Notice]
+    is_index_old: bool
+
+
 async def decide_all(
     budgets: BudgetStore, index: BudgetIndex, questions: Sequence[Question[object]], now: Now
-) -> tuple[list[object | AppError], list[Notice]]:
-    """Return each question's answer or error, in order, and what somebody should hear of.
+) -> Decided:
+    """Decide in order.
 
     Everything is written when this returns, and durable once the transaction commits.
     """
@@ -35,24 +48,27 @@ async def decide_all(
             answers.append(question.decide(scene))
         except AppError as error:
             answers.append(error)
-    return answers, await written(budgets, scene.book, now.at)
+    notices = await written(budgets, scene.book, now.at)
+    return Decided(answers, notices, scene.active is not index)
 
 
 async def loaded(
     budgets: BudgetStore, index: BudgetIndex, questions: Sequence[Question[object]], now: Now
 ) -> Scene:
-    """Return a book with everything that the questions need, each row read once."""
+    """Return a book with everything that the questions need, each row read once.
+
+    `Scene.active` is another index than `index` where templates have made budgets for the callers.
+    """
     book = Book(index.terms)
     ids = [q.hold_id for q in questions if q.hold_id is not None]
     keys = [q.hold_key for q in questions if q.hold_key is not None]
     await budgets.load_holds(book, ids, keys)
+    met = [one for question in questions if (one := question.met(book)) is not None]
+    index = await _completed(budgets, index, book, [call for call, _ in met])
     current = {now.at} if now.doubted is None else {now.at, now.doubted}
     tracks: dict[tuple[bytes, str], set[int]] = {}
     gates = {}
-    for met in (question.met(book) for question in questions):
-        if met is None:
-            continue
-        call, instants = met
+    for call, instants in met:
         for track in track_keys(index.matching(call), call):
             tracks.setdefault(track, set(current)).update(instants)
         gates.update(dict.fromkeys(gate_keys(call)))
@@ -64,6 +80,23 @@ async def loaded(
     sources = [q.source for q in questions if q.source is not None]
     posted = await budgets.load_posted(book, sources) if sources else {}
     return Scene(book, index, now, posted)
+
+
+async def _completed(
+    budgets: BudgetStore, index: BudgetIndex, book: Book, calls: Sequence[Call]
+) -> BudgetIndex:
+    """Make the budgets that templates owe to the callers; return the index with them."""
+    owed = missing(index, calls)
+    if not owed:
+        return index
+    done = completed(index, owed, await budgets.exists(owed))
+    for budget in done.made:
+        await budgets.put(budget)
+    for notice in done.skipped:
+        if not await budgets.has_alert(notice.occasion, notice.budget or b"", notice.agent):
+            book.tell(notice)
+    book.terms = done.active.terms
+    return done.active
 
 
 async def written(

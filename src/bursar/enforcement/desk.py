@@ -151,9 +151,11 @@ class Desk:
                 budgets = transaction.unit(org).budgets
                 index = await self._indexes.of(org, budgets)
                 questions = [asked[place][1] for place in places]
-                decided, notices = await decide_all(budgets, index, questions, now)
-                answers.update(zip(places, decided, strict=True))
-                heard.append((org, notices))
+                decided = await decide_all(budgets, index, questions, now)
+                if decided.is_index_old:
+                    self._indexes.forget(org)
+                answers.update(zip(places, decided.answers, strict=True))
+                heard.append((org, decided.notices))
 
         await self._store.transact(together)
         for org, notices in heard:

@@ -8,7 +8,7 @@ readers (`budget_lists`).
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from bursar.budgets.book import Book, TrackKey, Writes
+from bursar.budgets.book import Book, Occasion, TrackKey, Writes
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import GateKey
 from bursar.budgets.incident import Decision, Incident, Resolution
@@ -32,6 +32,8 @@ def _upsert(table: str, key: str, columns: str) -> str:
 
 _ACTIVE = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND deleted_at IS NULL ORDER BY id"
 _BETWEEN = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND id BETWEEN ? AND ?"
+_BUDGETS_BY_ID = "SELECT id FROM budget WHERE org = ? AND id"
+_HAS_ALERT = "SELECT 1 FROM alert WHERE org = ? AND budget = ? AND type = ? AND agent = ? LIMIT 1"
 _PUT_BUDGET = _upsert("budget", "id", rows.BUDGET_COLUMNS)
 _DELETE_BUDGET = "UPDATE budget SET deleted_at = ?3 WHERE org = ?1 AND id = ?2"
 _LIST_EXCESS = """UPDATE budget_window SET lowered = settled + held - limit_amount - overrun - unheld
@@ -124,6 +126,14 @@ class SqliteBudgets:
     async def named_between(self, first: bytes, last: bytes) -> list[Budget]:
         """Return the budgets with ids from `first` to `last`, those that have ended too."""
         return [rows.budget_of(row) for row in self._connection.execute(_BETWEEN, (self._org, first, last))]
+
+    async def exists(self, ids: Collection[bytes]) -> set[bytes]:
+        """Return those of the ids that a budget has, deleted ones included."""
+        found: set[bytes] = set()
+        for part in _parts(ids):
+            sql = f"{_BUDGETS_BY_ID} IN ({', '.join('?' * len(part))})"
+            found.update(row[0] for row in self._connection.execute(sql, (self._org, *part)))
+        return found
 
     async def put(self, budget: Budget) -> None:
         """Store a budget, new or changed."""
@@ -235,6 +245,11 @@ class SqliteBudgets:
         """Return what was decided about an incident."""
         row = self._connection.execute(_APPROVED, (self._org, incident_id)).fetchone()
         return None if row is None else Decision(Resolution(row[0]), *row[1:])
+
+    async def has_alert(self, occasion: Occasion, budget_id: bytes, agent: str) -> bool:
+        """Tell whether such an alert was raised for an agent before."""
+        where = (self._org, budget_id, occasion.value, agent)
+        return self._connection.execute(_HAS_ALERT, where).fetchone() is not None
 
     async def write(self, writes: Writes, beside: Written) -> None:
         """Write each window and hold once, append the postings, move the clock on."""
