@@ -15,7 +15,7 @@ import pytest
 
 from bursar.http.v1.hot_schema import HOT_PATHS
 from support.desk import Desk
-from support.doors import EXPLAIN, IMPORT, KEYS, LEDGER_DOORS, PRICES, Door, throw
+from support.doors import EXPLAIN, HOLDS, IMPORT, KEYS, LEDGER_DOORS, PRICES, Door, throw
 from support.hostile import STRINGS, mutated
 
 IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
@@ -26,6 +26,13 @@ CPU_S_MAX = 0.05
 """Processor time of one answer; asked twice where the machine was busy."""
 
 MEMORY_KIB_MAX = 100 * 1024
+ENDS: dict[str, dict[str, object]] = {
+    "settle": {"usage": {"input_tokens": 5, "output_tokens": 7}, "duration_ms": 3, "status": "ok"},
+    "void": {"reason": "never sent"},
+    "extend": {"deadline_s": 60},
+}
+"""What ends or prolongs a hold, and a valid body of each."""
+
 SHARES = {"/v1/ingest": 0.5, "/v1/track": 0.15, "/v1/events": 0.15}
 
 VALUES = (
@@ -36,7 +43,9 @@ VALUES = (
 pytestmark = pytest.mark.long
 
 
-@pytest.mark.parametrize("door", [*LEDGER_DOORS, KEYS, PRICES, EXPLAIN, IMPORT], ids=lambda door: door.path)
+@pytest.mark.parametrize(
+    "door", [*LEDGER_DOORS, HOLDS, KEYS, PRICES, EXPLAIN, IMPORT], ids=lambda door: door.path
+)
 def test_no_spoiled_body_breaks_a_door(desk: Desk, door: Door) -> None:
     count = int(MUTATIONS * SHARES.get(door.path, 0.05))
     bodies = [door.valid, (door.wrap % json.dumps({**door.item, "unknown": [1, {"k": "v"}]})).encode()]
@@ -88,5 +97,16 @@ def _is_json(text: str) -> bool:
     return True
 
 
+@pytest.mark.parametrize("verb", list(ENDS))
+def test_no_spoiled_body_breaks_the_end_of_a_hold(desk: Desk, verb: str) -> None:
+    hold = desk.post("/v1/holds", {"agent": "a", "model": "gpt-4o", "amount_usd": "1"}).json()
+    door = Door("POST", f"/v1/holds/{hold['id']}/{verb}", ENDS[verb])
+    statuses = {throw(desk, door, body).status for body in mutated([door.valid], SEED, MUTATIONS // 20)}
+    assert statuses <= {200, 409, 413, 422}
+    assert 422 in statuses
+    assert desk.violations() == ()
+
+
 def test_every_hot_door_is_attacked() -> None:
-    assert {door.path for door in LEDGER_DOORS} == set(HOT_PATHS)
+    ends = {f"/v1/holds/{{hold_id}}/{verb}" for verb in ENDS}
+    assert {door.path for door in (*LEDGER_DOORS, HOLDS)} | ends == set(HOT_PATHS)

@@ -102,6 +102,17 @@ def test_a_settlement_with_its_own_key_is_repeated_under_it(desk: Desk) -> None:
     assert desk.get("/v1/events/mine").json()["hold"] == hold["id"]
 
 
+def test_a_key_that_stands_for_another_call_settles_nothing_and_leaves_the_hold_open(desk: Desk) -> None:
+    made = budget(desk)
+    desk.post("/v1/events", {"agent": "bot", "model": "gpt-4o", "cost_usd": "0.30", "idempotency_key": "k"})
+    hold = held(desk, "0.60")
+    answer = settle(desk, hold, "0.25", idempotency_key="k")
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_conflict")
+    assert answer.json()["hold"]["state"] == "open"
+    assert figures(desk, made) == ("0.30", "0.60")
+    assert settle(desk, hold, "0.25").json()["outcome"] == "settled"
+
+
 def test_twenty_copies_of_a_settlement_at_once_count_once(desk: Desk) -> None:
     made = budget(desk)
     hold = held(desk, "0.60")

@@ -36,6 +36,14 @@ EVENTS = Door(
      "input_tokens": 10, "output_tokens": 5, "cost_usd": "0.5", "duration_ms": 7, "attributes": {"a": 1}},
     '{"events": [%s]}',
 )  # fmt: skip
+HOLDS = Door(
+    "POST",
+    "/v1/holds",
+    {"agent": "research-bot", "model": "gpt-4o", "provider": "openai", "project": "research", "user": "u",
+     "run": "r", "parent_run": "p", "session": "s", "tags": {"team": "research"}, "ceiling_usd": "0.5",
+     "usage": {"input_tokens": 10, "cache_read_tokens": 5, "max_output_tokens": 7}, "deadline_s": 60,
+     "grace_s": 1.5, "allow_smaller": True, "min_output_tokens": 2, "depth": 1, "fingerprint": "f"},
+)  # fmt: skip
 KEYS = Door("POST", "/v1/keys", {"name": "research", "scopes": ["ingest"], "environment": "local"})
 PRICES = Door(
     "POST",
@@ -52,7 +60,7 @@ CURSOR = Door("PUT", "/v1/imports/cursors/table", {"research": 5})
 ORGANISATIONS = Door(
     "POST", "/v1/organisations", {"name": "research", "zone": "Europe/Berlin"}, is_operators=True
 )
-DOORS = [INGEST, TRACK, EVENTS, KEYS, PRICES, EXPLAIN, IMPORT, CURSOR, ORGANISATIONS]
+DOORS = [INGEST, TRACK, EVENTS, HOLDS, KEYS, PRICES, EXPLAIN, IMPORT, CURSOR, ORGANISATIONS]
 LEDGER_DOORS = [INGEST, TRACK, EVENTS]
 
 

@@ -98,10 +98,21 @@ async def _post_batch(
         )
     if known.revised:
         await spending.corrected(unit, known.revised)
-    settled, seen = await spending.spent(unit, events, _priced(claim.fresh, fresh, prices))
+    counted = _without_holds(events, known.conflicts)
+    settled, seen = await spending.spent(unit, counted, _priced(claim.fresh, fresh, prices))
     recorded = len(events) - len(known.conflicts)
     changed = batch if fresh or known.revised else None
     return BatchResult(changed, recorded, known.duplicates, known.conflicts, unpriced, settled, seen)
+
+
+def _without_holds(events: Sequence[UsageEvent], conflicts: Sequence[int]) -> Sequence[UsageEvent]:
+    """Return the events; one in conflict with what stands names no hold any more: it changes nothing."""
+    if not conflicts:
+        return events
+    changed = list(events)
+    for index in conflicts:
+        changed[index] = msgspec.structs.replace(changed[index], hold=None)
+    return changed
 
 
 def _priced(
