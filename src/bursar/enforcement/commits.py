@@ -7,11 +7,11 @@ its own rows). An `AppError` belongs to one question: the decisions have changed
 then, so the others stand. Any other exception is a defect and fails the commit.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from bursar.budgets.alert import raised
-from bursar.budgets.book import Book, Notice, Occasion, track_keys
+from bursar.budgets.book import Book, Notice, Occasion, TrackKey, track_keys
 from bursar.budgets.clock import Now
 from bursar.budgets.gate import gate_keys
 from bursar.budgets.incident import Incident, opened
@@ -63,14 +63,13 @@ async def loaded(
     ids = [q.hold_id for q in questions if q.hold_id is not None]
     keys = [q.hold_key for q in questions if q.hold_key is not None]
     await budgets.load_holds(book, ids, keys)
-    met = [one for question in questions if (one := question.met(book)) is not None]
-    index = await _completed(budgets, index, book, [call for call, _ in met])
-    current = {now.at} if now.doubted is None else {now.at, now.doubted}
-    tracks: dict[tuple[bytes, str], set[int]] = {}
+    met = _met(questions, book, now)
+    index = await _completed(budgets, index, book, met)
+    tracks: dict[TrackKey, set[int]] = {}
     gates = {}
-    for call, instants in met:
+    for call, instants in met.items():
         for track in track_keys(index.matching(call), call):
-            tracks.setdefault(track, set(current)).update(instants)
+            tracks.setdefault(track, set()).update(instants)
         gates.update(dict.fromkeys(gate_keys(call)))
     if any(question.counts_leases for question in questions):
         await budgets.load_leases(book)
@@ -82,8 +81,23 @@ async def loaded(
     return Scene(book, index, now, posted)
 
 
+def _met(questions: Sequence[Question[object]], book: Book, now: Now) -> dict[Call, set[int]]:
+    """Return the different calls with the instants at which they count: a batch has few and repeats them."""
+    current = {now.at} if now.doubted is None else {now.at, now.doubted}
+    found: dict[Call, set[int]] = {}
+    for question in questions:
+        met = question.met(book)
+        if met is not None:
+            call, instants = met
+            known = found.get(call)
+            if known is None:
+                known = found[call] = set(current)
+            known.update(instants)
+    return found
+
+
 async def _completed(
-    budgets: BudgetStore, index: BudgetIndex, book: Book, calls: Sequence[Call]
+    budgets: BudgetStore, index: BudgetIndex, book: Book, calls: Iterable[Call]
 ) -> BudgetIndex:
     """Make the budgets that templates owe to the callers; return the index with them."""
     owed = missing(index, calls)
