@@ -46,7 +46,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        if "//" in path:
+        # Escaped slashes are part of a name: only those that stand in the path itself are collapsed.
+        if "//" in path and b"//" in (scope.get("raw_path") or b"//"):
             path = scope["path"] = _SLASHES.sub("/", path)
             scope["raw_path"] = path.encode()
         request_id = _request_id(scope)

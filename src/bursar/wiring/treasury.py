@@ -233,6 +233,7 @@ class Treasury:
             "redis": "not_configured",
             "kafka": "not_configured",
             "engine": ENGINE,
+            "clock": self.enforcement.clock_state,
         }
 
 
