@@ -161,8 +161,11 @@ def connect(data_dir: Path | None = None, org: str | None = None, *, may_create:
 
 def _in_process(settings: Settings, org: str) -> Connection:
     # Only here: a command that speaks to a server needs nothing of the server itself.
+    from bursar.cli.logs import configure_logs  # noqa: PLC0415
     from bursar.wiring import Treasury  # noqa: PLC0415
 
+    # Nobody asked for a server's log, and standard output is the command's own.
+    configure_logs("warning")
     treasury = Treasury(settings)
     runner = asyncio.Runner()
     runner.run(treasury.start())
