@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,11 @@ from bursar.enforcement import changes
 from bursar.enforcement.desk import Desk
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.questions import Authorise, Question, Settle, Void
+from bursar.ledger.verification import Findings
+from bursar.storage.sqlite import verify_budgets
 from bursar.storage.sqlite.store import SqliteStore
+from bursar.storage.sqlite.verify import open_snapshot
+from bursar.storage.sqlite.verify_scope import Scope
 from support.crash import is_killed, kill_at
 
 ORG = Org(1)
@@ -84,6 +89,14 @@ def state(store: SqliteStore) -> list[list[object]]:
     return found
 
 
+def violations(store: SqliteStore) -> list[str]:
+    """Prove the budgets of the file; a kill must leave nothing that the auditor finds."""
+    findings = Findings()
+    with closing(open_snapshot(store.path)) as connection:
+        verify_budgets.check(Scope(connection, ORG, findings))
+    return [str(violation) for violation in findings.report().violations]
+
+
 def ask_until(directory: Path, statement: int) -> None:
     """Run in the child: never comes back when the batch has that many statements."""
     store, desk = opened(directory)
@@ -106,14 +119,15 @@ def main(folder: Path) -> None:
         shutil.copytree(folder / "before", directory)
         killed = is_killed(partial(ask_until, directory, statement))
         store, desk = opened(directory)
-        found = state(store)
+        found, faults = state(store), violations(store)
         outcome = "absent" if found == absent else "whole" if found == whole else "half"
         answers = ask(desk, BATCH)
         ids = [answer.hold.id for answer in answers if isinstance(answer, Granted)]
+        faults += violations(store)
         is_repeated = ids == [numbered(3), numbered(4)] and state(store) == whole
         store.close()
         shutil.rmtree(directory)
-        line = {"statement": statement, "state": outcome, "is_repeated": is_repeated}
+        line = {"statement": statement, "state": outcome, "is_repeated": is_repeated, "faults": faults}
         print(json.dumps(line), flush=True)  # noqa: T201 - the parent reads it
 
 

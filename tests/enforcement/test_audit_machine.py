@@ -82,8 +82,7 @@ def test_nothing_that_decisions_write_is_a_violation(files: Files) -> None:
 
 
 def round_of(scope: Scope) -> None:
-    proved = BudgetRound(scope, 0)
-    proved._rows = 3
+    proved = BudgetRound(scope, 0, slice_min=3)
     while not proved.step(scope):
         pass
     for violation in proved.findings.report().violations:

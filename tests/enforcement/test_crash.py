@@ -16,5 +16,6 @@ def test_a_kill_at_any_statement_loses_no_hold_and_makes_none_twice(tmp_path: Pa
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(outcomes) > 15
     assert [outcome for outcome in outcomes if not outcome["is_repeated"]] == []
+    assert [fault for outcome in outcomes for fault in outcome["faults"]] == []
     # Every kill came before the commit's end but the last, which came after it.
     assert [outcome["state"] for outcome in outcomes] == ["absent"] * (len(outcomes) - 1) + ["whole"]

@@ -59,9 +59,11 @@ class _Touched:
 
 
 class RecentBudgets:
-    """One organisation's budgets as they were at the last look."""
+    """One organisation's budgets as they were at the last look; the bounds are the module's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, watched_max: int = WATCHED_MAX, summed_max: int = SUMMED_MAX) -> None:
+        self._watched_max = watched_max
+        self._summed_max = summed_max
         self._mark: int | None = None
         self._settled: dict[WindowKey, int] = {}
         self._is_full = False
@@ -96,10 +98,10 @@ class RecentBudgets:
         """Remember what running windows have settled, without the newest instant."""
         self._mark = self._newest(scope)
         tail = self._sums_at(scope, self._mark)
-        for budget, member, starts_at, settled in scope.rows(_RUNNING, WATCHED_MAX + 1):
+        for budget, member, starts_at, settled in scope.rows(_RUNNING, self._watched_max + 1):
             key = WindowKey(budget, member, starts_at)
             self._settled[key] = settled - tail.get(key, Sum()).settled
-        self._is_full = len(self._settled) > WATCHED_MAX
+        self._is_full = len(self._settled) > self._watched_max
         self._last_hold = scope.rows(_NEWEST_HOLD).fetchone()[0] or b""
 
     def _read_postings(self, scope: Scope, touched: _Touched) -> None:
@@ -171,7 +173,7 @@ class RecentBudgets:
         verify_windows.check_place(scope, place, rules)
         if settled_now is None or (window.is_closed and settled_now == window.settled):
             self._settled.pop(key, None)
-        elif key in self._settled or len(self._settled) <= WATCHED_MAX:
+        elif key in self._settled or len(self._settled) <= self._watched_max:
             self._settled[key] = settled_now - touched.tail.get(key, Sum()).settled
         else:
             self._is_full = True
@@ -188,7 +190,7 @@ class RecentBudgets:
     def _summed(self, scope: Scope, window: Window) -> int | None:
         """Add a window's postings up anew, none of which is older than its beginning; None if too many."""
         since = max(window.starts_at, TIME_MIN + 1)
-        if scope.number(_SINCE, since, SUMMED_MAX + 1) > SUMMED_MAX:
+        if scope.number(_SINCE, since, self._summed_max + 1) > self._summed_max:
             return None
         own = window.key
         found = scope.rows(verify_postings.OF_BUDGET, since, own.budget)

@@ -46,12 +46,14 @@ _NEWEST = "SELECT max(at) FROM posting INDEXED BY posting_by_time WHERE org = ?1
 class BudgetRound:
     """One round as far as it has come. `number` says which part of very many windows it proves."""
 
-    def __init__(self, scope: Scope, number: int) -> None:
+    def __init__(
+        self, scope: Scope, number: int, *, slice_min: int = SLICE_MIN, windows_max: int = WINDOWS_MAX
+    ) -> None:
         holds, postings, windows = scope.rows(_COUNT).fetchone()
         self.findings = Findings(SHOWN_MAX)
-        self.parts = int(windows) // WINDOWS_MAX + 1
+        self.parts = int(windows) // windows_max + 1
         self._part = number % self.parts
-        self._rows = max(SLICE_MIN, (holds + postings) // SLICES)
+        self._rows = max(slice_min, (holds + postings) // SLICES)
         self._holds_after: bytes | None = b""
         self._postings_after = TIME_MIN
         self._sums: Sums = {}
