@@ -49,8 +49,13 @@ def _other(desk: Desk) -> Other:
     key_id = desk.post("/v1/keys", {"name": CANARY}, key=key).json()["id"]
     price = {"pattern": f"{CANARY}-model", "percent": -10}
     price_id = desk.post("/v1/prices", price, key=key).json()["id"]
+    budget = {"name": CANARY, "scope": {"agent": names["agent_name"]}, "limit": "1"}
+    budget_id = desk.post("/v1/budgets", budget, key=key).json()["id"]
     asked = {"agent": names["agent_name"], "model": f"{CANARY}-model", "amount_usd": "1"}
     hold_id = desk.post("/v1/holds", asked, key=key).json()["id"]
+    assert desk.post("/v1/holds", asked, key=key).status_code == 402
+    (incident,) = desk.get("/v1/incidents", key=key).json()["data"]
+    desk.post(f"/v1/agents/{names['agent_name']}/pause", {"reason": CANARY}, key=key)
     desk.send("PUT", "/v1/imports/cursors/table", key=key, json={"cursor": CANARY})
     organisation = desk.one("SELECT id FROM organisation WHERE org = ?", org)[0]
     agent = desk.one("SELECT id FROM agent WHERE org = ? AND name LIKE 'canary%'", org)[0]
@@ -58,6 +63,8 @@ def _other(desk: Desk) -> Other:
     own = {
         seen["id"]: "evt",
         hold_id: "hold",
+        budget_id: "bud",
+        incident["id"]: "inc",
         key_id: "key",
         price_id: price_id.split("_")[0],
         text_from_id("org", bytes(organisation)): "org",
@@ -142,6 +149,8 @@ def test_the_other_organisation_itself_sees_what_was_looked_for(two: tuple[Desk,
     assert CANARY in desk.get("/v1/keys", key=other.key).text
     assert CANARY in desk.get("/v1/prices", key=other.key).text
     assert CANARY in desk.get(f"/v1/events/{CANARY}", key=other.key).text
+    for path in ("/v1/budgets", "/v1/incidents", "/v1/gates", f"/v1/agents/{CANARY}-agent_name/budgets"):
+        assert CANARY in desk.get(path, key=other.key).text
 
 
 def test_only_the_operator_may_name_an_organisation(two: tuple[Desk, Other]) -> None:
@@ -176,7 +185,8 @@ def test_the_same_key_and_names_in_both_are_two_events(two: tuple[Desk, Other]) 
 def test_a_bound_reader_sees_its_own_only(two: tuple[Desk, Other]) -> None:
     desk, other = two
     mine = desk.new_key(Scope.READ, org=other.org, agent="mine")
-    assert CANARY not in desk.get("/v1/events", key=mine).text
+    for path in ("/v1/events", "/v1/budgets", "/v1/incidents", "/v1/gates"):
+        assert CANARY not in desk.get(path, key=mine).text
     assert desk.get(f"/v1/events/{CANARY}", key=mine).status_code == 404
     assert desk.get("/v1/events", key=mine, agent=f"{CANARY}-agent_name").status_code == 403
     assert desk.get("/v1/costs", key=mine, agent=f"{CANARY}-agent_name").status_code == 403
