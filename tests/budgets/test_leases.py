@@ -172,6 +172,19 @@ def test_a_lease_goes_on_but_is_recalled_once_too_little_is_left_for_leases() ->
     assert (answer.is_recalled, answer.is_renewed) == (True, True)
 
 
+def test_an_idle_rest_is_recalled_while_others_find_no_room() -> None:
+    engine = engine_of()
+    idle = leased(engine)
+    busy = engine.hold(cost(890))
+    assert not idle.heartbeat(DEMAND).is_recalled
+    engine.hold(cost(1))
+    answer = idle.heartbeat(DEMAND)
+    assert (answer.is_recalled, idle.rest) == (True, {0: 100})
+    idle.heartbeat(gives=100)
+    engine.void(busy)
+    assert not idle.heartbeat(DEMAND).is_recalled
+
+
 def test_a_killed_client_learns_it_from_its_next_report() -> None:
     engine = engine_of()
     client = leased(engine)

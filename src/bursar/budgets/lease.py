@@ -289,7 +289,11 @@ def _among(book: Book, places: list[Place], demand: Demand, own: bytes) -> Deman
 
 
 def _renew(book: Book, hold: Hold, places: list[Place], demand: Demand, now: Now) -> bool:
-    """Prolong a lease and fill it up; tell whether there was room for leases at all."""
+    """Prolong a lease and fill it up; tell whether it may keep what it has.
+
+    It may not where too little is left for leases, nor where it holds more than it would get
+    now while not one call would find room: then others starve beside an idle rest.
+    """
     assert hold.lease is not None  # noqa: S101 - `report` has looked
     hold.deadline_at = max(hold.deadline_at, now.trusted + hold.lease.ttl)
     hold.expires_at = max(hold.expires_at, hold.deadline_at + hold.lease.wind_down)
@@ -297,6 +301,8 @@ def _renew(book: Book, hold: Hold, places: list[Place], demand: Demand, now: Now
     sizes = _sizes(places, demand, hold.lease.ttl, rests)
     if isinstance(sizes, Refused):
         return False
+    is_starving = any(window.remaining < (demand.worst[terms.column] or 0) for terms, window in places)
+    is_ample = any(leg.held > sizes[leg.column] for leg in hold.legs)
     legs = []
     for leg, (_, window) in zip(hold.legs, places, strict=True):
         more = max(0, sizes[leg.column] - leg.held)
@@ -304,7 +310,7 @@ def _renew(book: Book, hold: Hold, places: list[Place], demand: Demand, now: Now
         book.count_in(window, now.at)
         legs.append(leg._replace(amount=leg.amount + more, held=leg.held + more))
     hold.legs = tuple(legs)
-    return True
+    return not (is_starving and is_ample)
 
 
 def _sizes(places: list[Place], demand: Demand, ttl: int, rests: dict[int, int]) -> dict[int, int] | Refused:
