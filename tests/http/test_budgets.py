@@ -1,10 +1,12 @@
 """`/v1/budgets`: make, read, change and end budgets, over the whole app and a real file."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from holding import ask, budget, figures, held, settle, window
 
@@ -216,6 +218,19 @@ def test_a_repeated_key_answers_the_same_budget_also_after_changes_and_a_restart
     assert (later.status_code, later.json()["id"], later.json()["limit"]) == (200, first.json()["id"], "2.00")
     assert len(budgets(desk)) == 1
     assert [action for action, _ in audited(desk)] == ["budget.create", "budget.update"]
+
+
+def test_of_many_at_once_with_one_key_one_makes_the_budget(desk: Desk) -> None:
+    headers = {"Idempotency-Key": "once", "Authorization": f"Bearer {desk.key}"}
+
+    async def together() -> list[httpx2.Response]:
+        asked = (desk.client.post("/v1/budgets", json={"limit": "1.00"}, headers=headers) for _ in range(20))
+        return await asyncio.gather(*asked)
+
+    answers = desk.run(together())
+    assert sorted(one.status_code for one in answers) == [200] * 19 + [201]
+    assert len({one.json()["id"] for one in answers}) == 1
+    assert desk.one("SELECT count(*) FROM budget") == (1,)
 
 
 def test_a_key_stands_for_one_body(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """`/v1/incidents`: one a crossing; raise, raise until a time, or keep stopped, over the whole app."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,6 +248,22 @@ def test_repeating_a_decision_answers_the_same_and_another_one_is_refused(desk: 
     assert state(desk) == before
     desk.advance(HOUR)
     assert decided(desk, incident, "raise", limit="2.00", until=until)["ended_at"] == until
+
+
+def test_of_many_people_who_decide_at_once_one_does(desk: Desk) -> None:
+    made, incident = crossed(desk)
+    headers = {"Authorization": f"Bearer {desk.key}"}
+    path = f"/v1/incidents/{incident['id']}/raise"
+
+    async def together() -> list[int]:
+        limits = (f"{2 + number % 5}.00" for number in range(20))
+        asked = (desk.client.post(path, json={"limit": limit}, headers=headers) for limit in limits)
+        return sorted(one.status_code for one in await asyncio.gather(*asked))
+
+    assert desk.run(together()) == [200] * 4 + [409] * 16
+    [(limit,)] = desk.rows("SELECT limit_amount FROM approval")
+    assert desk.one("SELECT limit_amount FROM budget_window") == (limit,)
+    assert window(desk, made)["limit"] == f"{int(str(limit)) // 10**9}.00"
 
 
 def test_a_decision_is_written_down_with_what_was_before(desk: Desk) -> None:

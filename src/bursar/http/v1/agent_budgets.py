@@ -31,17 +31,18 @@ def agent_budgets_router(guard: Guard, routes: BudgetRoutes) -> APIRouter:
         principal: Annotated[Principal, Depends(guard(Scope.READ))],
         name: Annotated[str, Path(min_length=1, max_length=checks.NAME_LENGTH_MAX)],
     ) -> Response:
-        """Show the budgets that may count an agent's calls, with their use, and what stops it."""
+        """Show what may count an agent's calls, at most 200 budgets, with their use, and what stops it."""
         sight = sight_of(principal, agent=name)._replace(is_template=False)
         key = GateKey(GateKind.AGENT, name)
         if name != principal.agent and not await routes.reader.knows(principal.org, key):
             raise unknown(key)
         at = routes.now().at
-        found = await routes.reader.budgets(principal.org, sight, at, after=b"", most=PAGE_MAX)
+        found = await routes.reader.budgets(principal.org, sight, at, after=b"", most=PAGE_MAX + 1)
         stop = standing_stop(await routes.reader.gate(principal.org, key, at), key)
         keys = await routes.key_texts(principal.org, [seen.budget.scope for seen in found])
-        budgets = [_body(seen, keys) for seen in found]
-        return answer({"agent": name, **status_body(stop), "budgets": budgets, "data": budgets})
+        budgets = [_body(seen, keys) for seen in found[:PAGE_MAX]]
+        shown = {"budgets": budgets, "data": budgets, "has_more": len(found) > PAGE_MAX}
+        return answer({"agent": name, **status_body(stop), **shown})
 
     return router
 

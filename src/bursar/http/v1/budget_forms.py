@@ -228,7 +228,14 @@ def documented_body(properties: Mapping[str, object], *required: str) -> dict[st
 
 
 CHANGES_DOCUMENTED: Final = documented_body(_CHANGEABLE)
-NEW_DOCUMENTED: Final = documented_body(
+_KEY_DOCUMENTED: Final = {
+    "name": IDEMPOTENCY_KEY,
+    "in": "header",
+    "required": False,
+    "description": "A repeat with the same key and body answers the same budget, for ever.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_LENGTH_MAX},
+}
+NEW_DOCUMENTED: Final = {"parameters": [_KEY_DOCUMENTED]} | documented_body(
     {
         "scope": {
             "type": "object",

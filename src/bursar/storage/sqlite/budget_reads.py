@@ -102,7 +102,7 @@ class SqliteBudgetReader:
 
     async def approvals(self, org: Org, incident_id: bytes) -> list[Approval]:
         """Return the decisions about an incident, oldest first."""
-        return self._readers.run_short(partial(lists.approvals, org=org, incident_id=incident_id))
+        return await self._readers.run(partial(lists.approvals, org=org, incident_id=incident_id))
 
     async def gates(self, org: Org, *, after: tuple[str, str], most: int) -> list[Gate]:
         """Return the gates that are stopped now."""
