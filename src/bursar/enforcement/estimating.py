@@ -14,7 +14,10 @@ from msgspec.structs import replace
 
 from bursar.budgets.amounts import Amounts
 from bursar.budgets.estimate import OutputSketch, PriceOf, estimated
-from bursar.core.usage import Price, UsageEvent
+from bursar.core.usage import Price, RateCard, UsageEvent
+
+CARDS_KEPT_MAX = 4_096
+"""Rate cards of which it is remembered how they price reasoning."""
 
 
 class Pricer(Protocol):
@@ -77,10 +80,28 @@ def _price_of(pricer: Pricer, call: UsageEvent, ceiling_nusd: int | None) -> Pri
     price = pricer.price
 
     def cost(_input_tokens: int, output_tokens: int) -> int | None:
-        plain = price(replace(call, output_tokens=output_tokens)).computed_nusd
+        card, plain, _ = price(replace(call, output_tokens=output_tokens))
+        if card is not None and not _is_reasoning_dearer(card):
+            return ceiling_nusd if plain is None else plain
         reasoned = price(replace(call, output_tokens=0, reasoning_tokens=output_tokens)).computed_nusd
-        if plain is None or reasoned is None:
-            return ceiling_nusd if plain is reasoned else plain or reasoned
-        return max(plain, reasoned)
+        known = [nusd for nusd in (plain, reasoned) if nusd is not None]
+        return max(known, default=ceiling_nusd)
 
     return cost
+
+
+def _is_reasoning_dearer(card: RateCard) -> bool:
+    """Tell whether some line for reasoning is above some line for output; worked out once a card."""
+    found = _dearer.get(card.digest)
+    if found is None:
+        plain, reasoned = (
+            [line.nusd_per_unit_e6 for line in card.lines if line.unit == unit]
+            for unit in ("output_tokens", "reasoning_tokens")
+        )
+        if len(_dearer) >= CARDS_KEPT_MAX:
+            _dearer.clear()
+        found = _dearer[card.digest] = not plain or max(reasoned, default=0) > min(plain)
+    return found
+
+
+_dearer: dict[bytes, bool] = {}

@@ -8,7 +8,7 @@ Amounts are decimal text in the budget's unit. Not here: who holds a window's ro
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from bursar.budgets.budget import Budget, Terms
@@ -247,7 +247,7 @@ def _window_body(seen: WindowSeen, terms: Terms | None) -> dict[str, object]:
     text: Callable[[int], str] = _usd if terms is not None and terms.is_money else str
     resets_at = seen.resets_at
     return {
-        "budget_id": text_from_id(BUDGET_ID, seen.window.budget),
+        "budget_id": _budget_id(seen.window.budget),
         "budget": "" if terms is None else terms.budget.name,
         "metric": None if terms is None else terms.budget.metric,
         "amount": text(seen.amount),
@@ -277,3 +277,4 @@ def _money(amount_nusd: int | None) -> str | None:
 # A hold's times, its amount and its budgets' limits are written at each of its requests.
 _usd = lru_cache(maxsize=TEXTS_KEPT_MAX)(text_from_nusd)
 _time = lru_cache(maxsize=TEXTS_KEPT_MAX)(text_from_micros)
+_budget_id = lru_cache(maxsize=TEXTS_KEPT_MAX)(partial(text_from_id, BUDGET_ID))

@@ -274,8 +274,10 @@ def nusd_of(raw: Raw, field: str, *, is_positive: bool = False) -> int | None:
     Raises:
         InvalidAmount: No money; `field` is named.
     """
+    if raw is ABSENT:
+        return None
     text = bytes(raw).decode("utf-8", "replace")
-    if not text or text == "null":
+    if text == "null":
         return None
     if text[0] in "[{tf":
         raise InvalidAmount(f"{field} must be a number of US dollars", field=field)
