@@ -14,11 +14,12 @@ import msgspec
 from bursar.budgets import lease, lifecycle, limits, settlement
 from bursar.budgets.amounts import Amounts, worst_case
 from bursar.budgets.authorise import authorise
-from bursar.budgets.book import Book, Notice, Posting
+from bursar.budgets.book import Book, Notice, Occasion, Posting
 from bursar.budgets.budget import Budget
 from bursar.budgets.clock import DecisionClock, Now
 from bursar.budgets.gate import Gate, GateKey
 from bursar.budgets.hold import DEADLINE_MICROS, GRACE_MICROS, Granted, Hold, Leg, Request
+from bursar.budgets.incident import Decision, Incident, opened, resolved, taken_back
 from bursar.budgets.matching import BudgetIndex, Call, check_room_for
 from bursar.budgets.refusal import Refused, Stopped
 from bursar.budgets.settlement import Outcome, Settled, Spend
@@ -53,6 +54,8 @@ class Engine:
         self.drawn: set[bytes] = set()
         self.stored_gates: dict[GateKey, Gate] = {}
         self.deleted: set[bytes] = set()
+        self.incidents: list[Incident] = []
+        self.raised: dict[bytes, int] = {}
         self._numbers = 0
         self.index = BudgetIndex(())
         self.book = Book({}, is_complete=True)
@@ -82,6 +85,10 @@ class Engine:
             writes = self.book.take()
             self.postings += writes.postings
             self.notices += writes.notices
+            for notice in writes.notices:
+                if notice.occasion is Occasion.INCIDENT:
+                    incident_id = numbered(len(self.incidents))
+                    self.incidents.append(opened(incident_id, notice, self.clock.last))
             for window in writes.windows:
                 self.stored[window.key] = msgspec.structs.replace(window)
             for hold in writes.holds:
@@ -205,9 +212,27 @@ class Engine:
             for hold in list(self.book.holds.values()):
                 lifecycle.expire(self.book, hold, now)
                 lifecycle.end_suspense(self.book, hold, now)
+            self._take_back(now)
             limits.close_due(self.book, list(self.book.windows.values()), now)
 
         self.commit(work)
+
+    def resolve(self, place: int, decision: Decision) -> Incident:
+        """Decide the incident at a place of `incidents`."""
+        incident = self.incidents[place]
+        decided = self.commit(lambda: resolved(self.book, incident, decision, self.now().at))
+        self.incidents[place] = decided
+        self.raised[incident.id] = decision.limit
+        return decided
+
+    def _take_back(self, now: Now) -> None:
+        for place, incident in enumerate(self.incidents):
+            is_over = incident.until is not None and incident.until <= now.trusted
+            if is_over and incident.ended_at is None:
+                window = self.book.windows[incident.window]
+                if window.limit == self.raised[incident.id] and not window.is_past(now.trusted):
+                    taken_back(self.book, incident)
+                self.incidents[place] = msgspec.structs.replace(incident, ended_at=now.at)
 
     def lapse(self) -> None:
         """Let every open hold's time pass."""

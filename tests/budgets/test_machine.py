@@ -29,6 +29,7 @@ from bursar.budgets.book import Occasion
 from bursar.budgets.budget import Action, Budget, Mode, OnExpiry, Scope, Threshold, Unpriced, made_id
 from bursar.budgets.gate import GateKey, GateKind, GateState, Owner, Stop
 from bursar.budgets.hold import Granted, Hold, HoldResolved, HoldState, Leg, Request
+from bursar.budgets.incident import Decision, Resolution
 from bursar.budgets.lease import Demand
 from bursar.budgets.matching import Call
 from bursar.budgets.refusal import Refused, Stopped
@@ -38,7 +39,7 @@ from bursar.core.errors import Denied, IdempotencyConflict
 from bursar.core.periods import Period
 
 IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
-STEPS_MIN = 200_000 if IS_LONG else 20_000
+STEPS_MIN = 200_000 if IS_LONG else 10_000
 STEPS_EACH = 50
 
 AGENTS = ("a", "b")
@@ -66,6 +67,7 @@ thresholds = st.sampled_from(
         (Threshold(700_000, Action.PAUSE, latch=True),),
     ]
 )
+DECISIONS = (Resolution.RAISED, Resolution.KEPT_STOPPED)
 GAUGES = {Metric.LOOPS, Metric.DEPTH}
 """What these count depends on the window's calls; `test_guards` has a model of it."""
 GUARDS = (Metric.CALLS, Metric.LOOPS, Metric.DEPTH)
@@ -115,10 +117,24 @@ class Machine(RuleBasedStateMachine):
     # --- budgets
 
     @initialize(
-        period=st.sampled_from([Period.DAILY, *Period]), limit=limits, on_expiry=st.sampled_from(OnExpiry)
+        period=st.sampled_from([Period.DAILY, *Period]),
+        limit=limits,
+        actions=thresholds,
+        on_expiry=st.sampled_from(OnExpiry),
+        guard=st.sampled_from(["", "", *AGENTS]),
     )
-    def begin_with_one(self, period: Period, limit: int, on_expiry: OnExpiry) -> None:
-        self.create_budget("", "", Metric.COST, period, limit, Mode.HARD, (), on_expiry)
+    def begin_with_one(
+        self,
+        period: Period,
+        limit: int,
+        actions: tuple[Threshold, ...],
+        on_expiry: OnExpiry,
+        guard: str,
+    ) -> None:
+        self.create_budget("", "", Metric.COST, period, limit, Mode.HARD, actions, on_expiry)
+        if guard:
+            latch = (Threshold(1_000_000, Action.PAUSE, latch=True),)
+            self.create_budget(guard, "", Metric.LOOPS, Period.TOTAL, limit, Mode.HARD, latch, on_expiry)
         self.engine.advance(40 * HOUR)
 
     @precondition(lambda self: len(self.engine.budgets) < 6)
@@ -203,6 +219,16 @@ class Machine(RuleBasedStateMachine):
     @rule(agent=st.sampled_from(AGENTS), asked=small)
     def ask_for_little(self, agent: str, asked: Amounts) -> None:
         self.ask(Call(agent, model="opus"), asked)
+
+    @rule(call=calls, fingerprint=st.sampled_from([1, 2]), has_asked=st.booleans())
+    def call_again_and_again(self, call: Call, fingerprint: int, has_asked: bool) -> None:
+        amounts = cost(1, tokens=3)._replace(fingerprint=fingerprint)
+        for _ in range(3):
+            if has_asked:
+                self.ask(call, amounts)
+                self.hear()
+            else:
+                self.post_one(call, amounts, 0)
 
     @rule(call=calls, wanted=st.integers(2, 30))
     def ask_for_less_if_need_be(self, call: Call, wanted: int) -> None:
@@ -401,6 +427,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(call=calls, used=amounts, hours_ago=st.sampled_from([0, 0, 0, 1, 30, -1]))
     def spend_without_a_hold(self, call: Call, used: Amounts, hours_ago: int) -> None:
+        self.post_one(call, used, hours_ago)
+
+    def post_one(self, call: Call, used: Amounts, hours_ago: int) -> None:
         spend = self.engine.post(used, call, at=self.engine.wall - hours_ago * HOUR)
         self.is_clean = False
         at = min(spend.occurred_at, self.engine.now().at)
@@ -425,6 +454,39 @@ class Machine(RuleBasedStateMachine):
                 column = budget.metric.column
                 self.spent[budget.id] += (new[column] or 0) - (old[column] or 0)
         self.posts[place] = (key, call, first, new)
+
+    # --- people's decisions
+
+    @precondition(lambda self: self.open_incidents())
+    @rule(
+        data=st.data(),
+        more=st.integers(1, 40),
+        resolution=st.sampled_from([Resolution.RAISED_UNTIL, Resolution.RAISED_UNTIL, *DECISIONS]),
+        hours=st.sampled_from([1, 2, 30]),
+    )
+    def decide_an_incident(self, data: st.DataObject, more: int, resolution: Resolution, hours: int) -> None:
+        place = data.draw(st.sampled_from(self.open_incidents()))
+        window = self.engine.book.windows[self.engine.incidents[place].window]
+        limit = max(window.limit, window.settled) + more
+        until = self.engine.now().at + hours * HOUR if resolution is Resolution.RAISED_UNTIL else None
+        self.is_clean = False
+        self.engine.resolve(place, Decision(resolution, "ops", "why", limit, until))
+        assert window.limit == (limit if resolution is not Resolution.KEPT_STOPPED else window.limit)
+
+    @precondition(lambda self: any(one.until and not one.ended_at for one in self.engine.incidents))
+    @rule()
+    def let_raises_end(self) -> None:
+        self.engine.advance(2 * HOUR)
+        self.run_jobs()
+
+    def open_incidents(self) -> list[int]:
+        """Places of incidents that a person may still decide: their windows are not over."""
+        now = self.engine.now().trusted
+        return [
+            place
+            for place, one in enumerate(self.engine.incidents)
+            if one.resolution is Resolution.OPEN and not self.engine.book.windows[one.window].is_past(now)
+        ]
 
     # --- time
 
@@ -453,6 +515,9 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def run_jobs(self) -> None:
         self.engine.run_jobs()
+        for one in self.engine.incidents:
+            is_over = one.until is not None and one.until <= self.engine.now().trusted
+            assert (one.ended_at is not None) is is_over
         now = self.engine.now().trusted
         assert not [
             h for h in self.engine.book.holds.values() if h.state is HoldState.OPEN and h.expires_at <= now

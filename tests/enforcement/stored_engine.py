@@ -24,6 +24,7 @@ from bursar.budgets.book import Notice, Occasion
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, Gates
 from bursar.budgets.hold import Granted, Hold, Request
+from bursar.budgets.incident import Decision, Incident
 from bursar.budgets.matching import Call
 from bursar.budgets.refusal import Refused, Stopped
 from bursar.budgets.settlement import Outcome, Settled, Spend
@@ -43,6 +44,7 @@ Result = TypeVar("Result")
 
 ACTIVE = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND deleted_at IS NULL"
 GATES = "SELECT kind, name, epoch, stops FROM gate WHERE org = ?"
+INCIDENTS = f"SELECT {rows.INCIDENT_COLUMNS} FROM incident WHERE org = ?"
 ALERTS = f"SELECT {rows.ALERT_COLUMNS} FROM alert WHERE org = ?"
 
 
@@ -50,6 +52,11 @@ def said(alert: Alert | None) -> Alert:
     """An alert without its own id and time."""
     assert alert is not None
     return msgspec.structs.replace(alert, id=b"", at=0)
+
+
+def unnamed(incident: Incident) -> Incident:
+    """An incident without its own id."""
+    return msgspec.structs.replace(incident, id=b"")
 
 
 class Files:
@@ -203,6 +210,19 @@ class StoredEngine(Engine):
         due = Due(self.files.store, self.desk, self.now)
         self.both(lambda: Engine.run_jobs(self), lambda: due.run(self.org))
 
+    def resolve(self, place: int, decision: Decision) -> Incident:
+        wanted = self.incidents[place]
+        own = next(one.id for one in self.stored_incidents() if unnamed(one) == unnamed(wanted))
+
+        async def decide(change: Change) -> Incident:
+            decided = await changes.resolve(change, own, decision)
+            return msgspec.structs.replace(decided, id=wanted.id)
+
+        return self.changed(lambda: Engine.resolve(self, place, decision), decide)
+
+    def stored_incidents(self) -> list[Incident]:
+        return [rows.incident_of(row) for row in self.rows(INCIDENTS)]
+
     def lease_of(self, request: lease.LeaseRequest) -> Granted | Refused | Stopped:
         return self.asked(lambda: Engine.lease_of(self, request), questions.Acquire(request))
 
@@ -243,12 +263,11 @@ class StoredEngine(Engine):
             (source, effect, rows.parts_of(parts))
             for source, effect, parts in self.rows("SELECT source, effect, parts FROM posting WHERE org = ?")
         )
-        [(incidents,)] = self.rows("SELECT count(*) FROM incident WHERE org = ?")
         assert {window.key: window for window in windows} == self.book.windows
         assert {hold.id: hold for hold in holds} == self.book.holds
         assert postings == Counter((p.source, p.effect.value, p.parts) for p in self.postings)
         assert Counter(self.told) == Counter(self.notices)
-        assert incidents == len(self.heard(Occasion.INCIDENT))
+        assert Counter(map(unnamed, self.stored_incidents())) == Counter(map(unnamed, self.incidents))
         assert Counter(map(said, map(rows.alert_of, self.rows(ALERTS)))) == Counter(
             map(said, (raised(b"", n, 0) for n in self.notices if n.occasion is not Occasion.WINDOW_CLOSED))
         )

@@ -11,7 +11,7 @@ from stored_engine import Files, StoredEngine
 from test_machine import Machine
 
 IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
-STEPS_MIN = 60_000 if IS_LONG else 5_000
+STEPS_MIN = 60_000 if IS_LONG else 2_000
 STEPS_EACH = 50
 
 
