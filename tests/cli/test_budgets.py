@@ -85,35 +85,38 @@ def test_short_forms_and_units_are_told_in_words(
     limit: str, options: tuple[str, ...], words: str, alone: Path
 ) -> None:
     assert words in said(bursar("budgets", "create", limit, *options, "--data-dir", alone))
-    [made] = bursar("budgets", "list", "--data-dir", alone, "--json").document["data"]
-    if "--per-minute" in options:
-        assert made["thresholds"] == [{"at": 1.0, "action": "pause", "latch": True}]
-    assert limit.replace("0.5", "0.50") in {made["limit"], made["limit"].removesuffix(".00")}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("create", "0"), "limit must be above zero"),
-        (("create", "much"), "limit must be a decimal number"),
-        (("create", "1", "--period", "yearly"), "period must be one of"),
-        (("create", "1", "--timezone", "Mars"), "timezone must be an IANA time zone"),
-        (("create", "1", "--threshold", "high"), "--threshold 'high' cannot be read"),
-        (("create", "1", "--threshold", "0.8:clamp=many"), "cannot be read"),
-        (("create", "1", "--threshold", "11"), "thresholds[0]"),
-        (("create", "1", "--tag", "team"), "--tag 'team' must be NAME=VALUE"),
-        (("create", "1", "--loops", "--period", "daily"), "--loops means --period run"),
-        (("create", "1", "--loops", "--per-minute"), "two budgets"),
-        (("create", "1", "--agent", "a", "--key", "key_" + "0" * 32), "no key of this organisation"),
-        (("set", "x"), "nothing to change was named"),
-    ],
-)
-def test_what_cannot_be_is_a_wrong_call_and_makes_nothing(
-    arguments: tuple[str, ...], sentence: str, alone: Path
-) -> None:
-    ran = bursar("budgets", *arguments, "--data-dir", alone)
-    assert (ran.code, ran.out) == (2, "")
-    assert sentence in ran.talk
+def test_short_forms_stand_for_a_period_a_metric_and_a_stop(alone: Path) -> None:
+    at = ("--data-dir", alone, "--json")
+    breaker = bursar("budgets", "create", "0.5", "--per-minute", *at).document
+    assert (breaker["period"], breaker["metric"], breaker["limit"]) == ("minute", "cost", "0.50")
+    assert breaker["thresholds"] == [{"at": 1.0, "action": "pause", "latch": True}]
+    guard = bursar("budgets", "create", "3", "--loops", *at).document
+    assert (guard["period"], guard["metric"], guard["limit"]) == ("run", "loops", "3")
+
+
+WRONG = {
+    ("create", "0"): "limit must be above zero",
+    ("create", "much"): "limit must be a decimal number",
+    ("create", "1", "--period", "yearly"): "period must be one of",
+    ("create", "1", "--timezone", "Mars"): "timezone must be an IANA time zone",
+    ("create", "1", "--threshold", "high"): "--threshold 'high' cannot be read",
+    ("create", "1", "--threshold", "0.8:clamp=many"): "cannot be read",
+    ("create", "1", "--threshold", "11"): "thresholds[0]",
+    ("create", "1", "--tag", "team"): "--tag 'team' must be NAME=VALUE",
+    ("create", "1", "--loops", "--period", "daily"): "--loops means --period run",
+    ("create", "1", "--loops", "--per-minute"): "two budgets",
+    ("create", "1", "--key", "key_" + "0" * 32): "no key of this organisation",
+    ("set", "x"): "nothing to change was named",
+}
+
+
+def test_what_cannot_be_is_a_wrong_call_and_makes_nothing(alone: Path) -> None:
+    for arguments, sentence in WRONG.items():
+        ran = bursar("budgets", *arguments, "--data-dir", alone)
+        assert (ran.code, ran.out) == (2, ""), arguments
+        assert sentence in ran.talk
     assert bursar("budgets", "list", "--data-dir", alone, "--json").document == {"data": []}
 
 
@@ -215,4 +218,24 @@ def test_a_simulation_says_whom_a_budget_would_have_refused(server: Server) -> N
     assert before.document["events_read"] == 0
     wrong = bursar("budgets", "simulate", "0", *at)
     assert (wrong.code, wrong.talk) == (2, "Error: budget.limit must be above zero\n")
-    assert len(bursar("budgets", "list", *at, "--json").document["data"]) == 1
+    listed = bursar("budgets", "list", *at, "--json").document["data"]
+    assert [budget["name"] for budget in listed] == ["daily"]
+
+
+def test_a_budget_per_run_has_a_window_for_each(server: Server) -> None:
+    at = ("--data-dir", server.data_dir)
+    options = ("--metric", "calls", "--period", "run", "--agent", "nightly", "--name", "calls of a run")
+    assert bursar("budgets", "create", "2", *options, *at).code == 0
+    for key in ("a", "b"):
+        spend(server, key, "0.01", "nightly", run="run-7")
+    assert ask(server, "c", "0.01", "nightly", run="run-7")["budget"] == "calls of a run"
+    assert ask(server, "d", "0.01", "nightly", run="run-8")["state"] == "open"
+    windows = said(bursar("budgets", "windows", "calls of a run", "--run", "run-7", *at))
+    assert "run-7 open 2 2 0 0 100.0%" in windows
+    explained = said(bursar("budgets", "explain", "calls of a run", "--run", "run-8", *at))
+    assert "held 1 call left 1 call" in explained
+    for command in ("windows", "explain"):
+        unnamed = bursar("budgets", command, "calls of a run", *at)
+        assert (unnamed.code, unnamed.out) == (2, "")
+        assert "--run" in unnamed.talk
+    assert bursar("budgets", "delete", "calls of a run", *at).code == 0

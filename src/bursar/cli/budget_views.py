@@ -36,7 +36,8 @@ def amount_text(amount: Decimal, unit: str) -> str:
     """
     if unit == "USD":
         return rate_text(amount)
-    return f"{amount:,f} {'times' if unit == 'loops' else unit}"
+    word = "times" if unit == "loops" else unit
+    return f"{amount:,f} {word.removesuffix('s') if amount == 1 and word != 'ms' else word}"
 
 
 def limit_text(budget: Rules) -> str:

@@ -4,7 +4,6 @@ Not here: who holds room now (`holds`), stops of agents (`agents`), what people 
 once a limit is reached (`incidents`).
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -26,10 +25,12 @@ from bursar.cli.failures import ExitCode, Failure
 from bursar.cli.moments import instant_of
 from bursar.cli.options import AsJson, DataDir, OrgName
 from bursar.cli.output import write, write_json
-from bursar.cli.pages import Cursor, Limit, Page, page_of, whole_list
+from bursar.cli.pages import Cursor, Limit, page_of, whole_list
 from bursar.cli.window_views import write_alerts, write_explained, write_holders, write_windows
 
 app = typer.Typer(help="Limit what may be spent, and see what is left.", no_args_is_help=True)
+
+RunName = Annotated[str | None, typer.Option("--run", help="Which run, for a budget per run.")]
 
 RECENT_WINDOWS = 5
 HOLDERS_SHOWN = 20
@@ -98,6 +99,8 @@ def show(
     if holders.data:
         write("\nHeld by:")
         write_holders(found, holders.of(Hold))
+    if holders.has_more:
+        write(f"More: bursar holds list --state open --budget {found_id}")
 
 
 @app.command("set")
@@ -165,7 +168,7 @@ def delete(
 def windows(
     budget: BudgetName,
     *,
-    run: Annotated[str | None, typer.Option(help="The run, for a budget per run.")] = None,
+    run: RunName = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     data_dir: DataDir = None,
@@ -173,7 +176,13 @@ def windows(
     as_json: AsJson = False,
 ) -> None:
     """List a budget's windows, newest first: limit, spent, held, and what exceeded it."""
-    found, page = _part(budget, "windows", {"run": run, "limit": limit, "cursor": cursor}, data_dir, org)
+    from bursar.cli.connection import connect  # noqa: PLC0415 - see `main`
+
+    with connect(data_dir, org) as connection:
+        path = f"/v1/budgets/{budget_id(connection, budget)}"
+        found = connection.get(path, kind=Budget)
+        asked = {"run": _run_of(found, run), "limit": limit, "cursor": cursor}
+        page = page_of(connection, f"{path}/windows", asked)
     if as_json:
         write_json(page)
     else:
@@ -192,7 +201,12 @@ def alerts(
     as_json: AsJson = False,
 ) -> None:
     """List what a budget raised: thresholds reached, overruns, spend that did not ask."""
-    found, page = _part(budget, "alerts", {"limit": limit, "cursor": cursor}, data_dir, org)
+    from bursar.cli.connection import connect  # noqa: PLC0415 - see `main`
+
+    with connect(data_dir, org) as connection:
+        path = f"/v1/budgets/{budget_id(connection, budget)}"
+        found = connection.get(path, kind=Budget)
+        page = page_of(connection, f"{path}/alerts", {"limit": limit, "cursor": cursor})
     if as_json:
         write_json(page)
     else:
@@ -208,7 +222,7 @@ def explain(
         str | None,
         typer.Option(help="Day (UTC) or instant, such as that of a refusal.", show_default="now"),
     ] = None,
-    run: Annotated[str | None, typer.Option(help="The run, for a budget per run.")] = None,
+    run: RunName = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     data_dir: DataDir = None,
@@ -218,16 +232,31 @@ def explain(
     """Say which holds and calls filled a budget at an instant."""
     from bursar.cli.connection import connect  # noqa: PLC0415 - see `main`
 
-    asked = {"at": instant_of(at), "run": run, "limit": limit, "cursor": cursor}
-    params = {field: value for field, value in asked.items() if value is not None}
     with connect(data_dir, org) as connection:
         path = f"/v1/budgets/{budget_id(connection, budget)}"
         found = connection.get(path, kind=Budget)
+        asked = {"at": instant_of(at), "run": _run_of(found, run), "limit": limit, "cursor": cursor}
+        params = {field: value for field, value in asked.items() if value is not None}
         raw = connection.get(f"{path}/explain", params, kind=msgspec.Raw)
     if as_json:
         write_json(raw)
     else:
         write_explained(found, msgspec.json.decode(raw, type=Explained))
+
+
+def _run_of(budget: Budget, run: str | None) -> str | None:
+    """Return the run whose window is meant.
+
+    Raises:
+        Failure: The budget has a window for each run, and none is named.
+    """
+    own = budget.scope.get("run")
+    named = run or (own if isinstance(own, str) else None)
+    if named is None and budget.period == "run":
+        raise Failure(
+            "this budget has a window for each run", ExitCode.USAGE, hint="Name the run with --run."
+        )
+    return named if budget.period == "run" else run
 
 
 @app.command()
@@ -260,14 +289,3 @@ def simulate(
         write_json(raw)
     else:
         write_simulation(msgspec.json.decode(raw, type=Simulation))
-
-
-def _part(
-    budget: str, part: str, asked: dict[str, str | int | None], data_dir: Path | None, org: str | None
-) -> tuple[Budget, Page]:
-    """Return a budget and one page of a list that belongs to it."""
-    from bursar.cli.connection import connect  # noqa: PLC0415 - see `main`
-
-    with connect(data_dir, org) as connection:
-        path = f"/v1/budgets/{budget_id(connection, budget)}"
-        return connection.get(path, kind=Budget), page_of(connection, f"{path}/{part}", asked)
