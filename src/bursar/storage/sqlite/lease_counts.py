@@ -10,10 +10,10 @@ from bursar.budgets.window import WindowKey
 from bursar.core.ids import Org
 from bursar.storage.sqlite import budget_rows as rows
 
-_LEGS = "SELECT id, legs FROM hold INDEXED BY hold_leases WHERE org = ? AND state = 'open' AND kind = 'lease'"
+LEGS = "SELECT id, legs FROM hold INDEXED BY hold_leases WHERE org = ? AND state = 'open' AND kind = 'lease'"
 
 
 def windows_of_leases(connection: sqlite3.Connection, org: Org) -> dict[bytes, frozenset[WindowKey]]:
     """Return the windows of each open lease's legs, by the lease's id."""
-    found = connection.execute(_LEGS, (org,))
+    found = connection.execute(LEGS, (org,))
     return {lease: frozenset(leg.window for leg in rows.legs_of(legs)) for lease, legs in found}
