@@ -13,6 +13,8 @@ Then it writes, commits, and answers. An engine in memory runs the very same cod
 
 Where to look: what a budget is (`budget`, `reading`), which ones a call meets
 (`matching`), the counts (`window`), the check before a call (`authorise`), what was spent
-(`settlement`), the other ends of a hold (`lifecycle`), leases (`lease`), stops (`gate`), changes
-of budgets (`limits`), people's decisions (`incident`), the worst case (`estimate`), time (`clock`).
+(`settlement`), the other ends of a hold (`lifecycle`), leases (`lease`), stops (`gate`), run
+guards and latches (`guards`), budgets that make themselves (`templates`), changes of budgets
+(`limits`), alerts (`alert`), people's decisions (`incident`), the worst case (`estimate`), time
+(`clock`).
 """
