@@ -70,7 +70,8 @@ _COUNTING_COUNT = """SELECT
     + (SELECT count(*) FROM hold INDEXED BY hold_suspense WHERE org = ?1 AND state = 'suspense')"""
 _MADE = "FROM hold WHERE org = ?1 AND id >= ?2 AND id < ?3"
 _MADE_COUNT = f"SELECT count(*) FROM (SELECT 1 {_MADE} LIMIT ?4)"
-_ENDED = f"SELECT {_HOLD} {_MADE} AND created_at <= ?4 AND ended_at > ?4 AND instr(legs, ?5) > 0"
+_ENDED = f"""SELECT {_HOLD} FROM (SELECT {_HOLD} {_MADE} ORDER BY id DESC LIMIT ?6)
+    WHERE created_at <= ?4 AND ended_at > ?4 AND instr(legs, ?5) > 0"""
 _FIRST_FROM = "SELECT created_at FROM hold WHERE org = ? AND id >= ? ORDER BY id LIMIT 1"
 _HOLD_CALL = "SELECT call FROM hold WHERE org = ? AND id = ?"
 _EVENT_AGENT = """SELECT a.name FROM event_key k
@@ -182,9 +183,8 @@ def _counting(moment: _Moment) -> Iterator[Holding]:
         yield from _holdings(moment, moment.connection.execute(sql, open_now))
     if moment.is_past:
         first, last = _ids_between(moment)
-        last_page = f"{_ENDED} ORDER BY id DESC LIMIT ?6"
         values = (moment.org, first, last, moment.at, budget, HOLDS_SCAN_MAX)
-        yield from _holdings(moment, moment.connection.execute(last_page, values))
+        yield from _holdings(moment, moment.connection.execute(_ENDED, values))
 
 
 def _holdings(moment: _Moment, found: sqlite3.Cursor) -> Iterator[Holding]:
