@@ -1,5 +1,6 @@
 """POST /v1/leases, /report and /return over the whole app: answers, repeats, refusals, bad bodies."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,11 @@ import pytest
 
 from bursar.identity.keys import Scope
 from support.desk import Desk, open_desk
+from support.doors import Door, throw
+from support.hostile import mutated
+
+SEED = 20_261_125
+MUTATIONS = 10_000 if os.environ.get("BURSAR_TEST_LONG") == "1" else 1_000
 
 ASK = {
     "idempotency_key": "lease-1",
@@ -266,3 +272,22 @@ def test_what_is_no_object_is_refused(desk: Desk, body: bytes) -> None:
     for path in ("/v1/leases", f"/v1/leases/{lease['id']}/report"):
         assert desk.send("POST", path, content=body).status_code == 422
     assert desk.post(f"/v1/leases/{lease['id']}/void", {}).status_code == 404
+
+
+@pytest.mark.long
+def test_no_spoiled_body_breaks_a_lease_s_door(desk: Desk, budget: str) -> None:
+    lease = acquired(desk)
+    wants = {"usage": {"input_tokens": 9, "max_output_tokens": 9}}
+    report = {
+        "instance": "process-1",
+        "report": 1,
+        "entries": [entry(1)],
+        "give_back": {"cost": "0.01"},
+        "needs": {"wants": wants, "calls_per_s": 1.5},
+    }
+    doors = [Door("POST", "/v1/leases", ASK), Door("POST", f"/v1/leases/{lease['id']}/report", report)]
+    for door in doors:
+        statuses = {throw(desk, door, body).status for body in mutated([door.valid], SEED, MUTATIONS)}
+        assert statuses <= {200, 201, 402, 409, 413, 422}
+        assert 422 in statuses
+        assert statuses & {200, 201}
