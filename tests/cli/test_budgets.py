@@ -134,6 +134,16 @@ def test_a_budget_is_changed_and_ended_by_its_name(ledger: Path) -> None:
     assert bursar("budgets", "show", made["id"], *at).code == 3
 
 
+def test_options_come_from_environment_and_file_as_well(alone: Path, tmp_path: Path) -> None:
+    (tmp_path / "bursar.toml").write_text(
+        f'data_dir = "{alone}"\n[budgets.create]\nperiod = "weekly"\ntag = ["team=x"]\n'
+    )
+    file = {"BURSAR_CONFIG": str(tmp_path / "bursar.toml")}
+    made = bursar("budgets", "create", "1", "--json", **file, BURSAR_BUDGETS_CREATE_AGENT="bot").document
+    assert (made["period"], made["scope"]) == ("weekly", {"agent": "bot", "tags": {"team": "x"}})
+    assert bursar("check-config", **file).code == 0
+
+
 def test_a_name_means_one_budget_or_none(alone: Path) -> None:
     at = ("--data-dir", alone)
     ids = [bursar("budgets", "create", "1", "--name", "same", *at, "--json").document["id"] for _ in range(2)]
@@ -210,7 +220,7 @@ def test_a_simulation_says_whom_a_budget_would_have_refused(server: Server) -> N
     at = ("--data-dir", server.data_dir)
     told = said(bursar("budgets", "simulate", "0.30", "--agent", "bot", *at))
     assert "If agent bot may spend $0.30 a day, and is refused beyond." in told
-    assert "1 calls read, 1 counted 1 refused (100.0%), $0.40" in told
+    assert "1 call read, 1 counted 1 refused (100.0%), $0.40" in told
     assert "bot gpt-4o r-1 no room $0.40 $0.00 evt_" in told
     kept = bursar("budgets", "simulate", "0.40", "--agent", "bot", *at, "--json").document
     assert (kept["matched"], kept["refused"]) == (1, 0)

@@ -21,12 +21,14 @@ def write_simulation(found: Simulation) -> None:
     """Write what a proposed budget would have done, its windows, and whom it refused first."""
     budget = found.budget
     zone = budget.timezone
-    write(f"If {sentence_of(budget)}")
-    write(f"  {moment_text(found.from_, zone)} to {moment_text(found.to, zone)} {zone}: "
-          f"{count_text(found.events_read)} calls read, {count_text(found.matched)} counted")  # fmt: skip
-    of = share_text(Decimal(found.refused), Decimal(found.matched))
+    span = f"{moment_text(found.from_, zone)} to {moment_text(found.to, zone)} {zone}"
+    share = share_text(Decimal(found.refused), Decimal(found.matched))
     amount = amount_text(found.refused_amount, budget.unit)
-    write(f"  {count_text(found.refused)} refused ({of}), {amount}; {count_text(found.alerts_count)} alerts")
+    write(f"If {sentence_of(budget)}")
+    write(f"  {span}: {_counted(found.events_read, 'call')} read, {count_text(found.matched)} counted")
+    write(
+        f"  {count_text(found.refused)} refused ({share}), {amount}; {_counted(found.alerts_count, 'alert')}"
+    )
     if found.windows:
         write("")
         _write_windows(found)
@@ -35,6 +37,10 @@ def write_simulation(found: Simulation) -> None:
         _write_refusals(found)
     if found.truncated:
         say("There were more calls than one simulation reads; go on with a later --from.")
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count_text(count)} {word}" + ("" if count == 1 else "s")
 
 
 def _write_windows(found: Simulation) -> None:
