@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from holding import budget, figures, held
 
-from bursar.http.v1.hold_body import HoldBody, UsageBody
+from bursar.http.v1.hold_form import HoldBody, UsageBody
 from bursar.http.v1.hot_schema import HOT_PATHS
 from support.desk import Desk, open_desk
 

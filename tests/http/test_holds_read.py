@@ -11,7 +11,7 @@ from holding import MISSING, budget, held, settle, void
 from bursar.budgets.hold import HoldState
 from bursar.core.ids import Org, text_from_id
 from bursar.enforcement.hold_reading import HoldQuery
-from bursar.http.v1 import hold_body
+from bursar.http.v1 import hold_form
 from bursar.http.v1.hold_body import HoldDecoder
 from bursar.identity.keys import Scope
 from bursar.storage.sqlite.hold_lists import SqliteHoldReader
@@ -190,6 +190,6 @@ def test_both_roads_come_to_the_same_request(body: dict[str, object]) -> None:
     principal = Principal(Org(1), "key", frozenset())
     quick, careful = (
         HoldDecoder().asked(road(raw), "k", principal, 5)
-        for road in (hold_body.quick_body, hold_body.careful_body)
+        for road in (hold_form.quick_body, hold_form.careful_body)
     )
     assert quick == careful

@@ -21,8 +21,16 @@ from bursar.core.errors import InvalidInput
 from bursar.core.ids import key_from_text
 from bursar.core.time import MICROS_PER_SECOND, micros_from_datetime
 from bursar.core.usage import NO_TEXT, TOKENS_MAX, Source, Subject, UsageEvent
-from bursar.http.v1 import hold_body
-from bursar.http.v1.hold_body import ABSENT, NOT_DECODED, key_text_of, nusd_of, object_of, only_known
+from bursar.http.v1.hold_form import (
+    ABSENT,
+    DEADLINE_S_MAX,
+    NOT_DECODED,
+    key_text_of,
+    nusd_of,
+    object_of,
+    only_known,
+    seconds,
+)
 
 HOLDS_KEY = b""
 """The key of an event that takes its hold's."""
@@ -144,7 +152,7 @@ def deadline_of(raw: bytes) -> int:
     """
     fields = object_of(raw)
     only_known(fields, frozenset({"deadline_s"}))
-    found = hold_body.seconds(fields.get("deadline_s"), "deadline_s", hold_body.DEADLINE_S_MAX)
+    found = seconds(fields.get("deadline_s"), "deadline_s", DEADLINE_S_MAX)
     if found is None:
         raise InvalidInput("deadline_s is required: how many seconds from now?", field="deadline_s")
     return round(found * MICROS_PER_SECOND)

@@ -24,7 +24,8 @@ from bursar.core.errors import InvalidInput
 from bursar.core.ids import key_from_text
 from bursar.core.time import MICROS_PER_SECOND
 from bursar.core.usage import Source, Subject, UsageEvent
-from bursar.http.v1.hold_body import Asked, HoldDecoder, nusd_of, object_of, only_known, seconds
+from bursar.http.v1.hold_body import Asked, HoldDecoder
+from bursar.http.v1.hold_form import nusd_of, object_of, only_known, seconds
 from bursar.web.principal import Principal
 
 TTL_S: Final = 15
