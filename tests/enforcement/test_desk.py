@@ -160,4 +160,5 @@ def mirror(engine: StoredEngine) -> None:
         hold = rows.hold_of(row)
         engine.stored[hold.id] = hold
     engine.notices = engine.told
+    engine.incidents = engine.stored_incidents()
     engine.restart()
