@@ -25,10 +25,11 @@ _ANY_KEY = re.compile(r"[\x21-\x7e]{1,256}")
 
 
 class Scope(StrEnum):
-    """What a key may do. `admin` includes the others."""
+    """What a key or a role may do. `admin` includes the others; `budgets` writes budgets and prices."""
 
     INGEST = "ingest"
     READ = "read"
+    BUDGETS = "budgets"
     ADMIN = "admin"
 
 
