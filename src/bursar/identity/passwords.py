@@ -117,10 +117,10 @@ class Passwords:
         if not self._nobody:
             self._nobody = hasher.hash(secrets.token_hex(16))
         try:
-            is_right = hasher.verify(stored or self._nobody, shown)
+            hasher.verify(stored or self._nobody, shown)
         except (VerificationError, InvalidHashError):
             return False
-        return is_right and bool(stored)
+        return bool(stored)
 
     def _argon(self) -> "PasswordHasher":
         if self._hasher is None:
