@@ -92,7 +92,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = files.store.path
     files.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO organisation VALUES (1, x'01', 'acme', 'UTC', 'USD', 'computed', 5)")
+        connection.execute("""INSERT INTO organisation (org, id, name, zone, currency, cost_basis, created_at)
+            VALUES (1, x'01', 'acme', 'UTC', 'USD', 'computed', 5)""")
         # What the ledger holds of the spend without a hold.
         posts = "SELECT org, source, at, 0 FROM posting WHERE effect = 'unheld'"
         connection.execute(f"INSERT INTO event_key {posts}")

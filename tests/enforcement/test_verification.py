@@ -41,7 +41,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = files.store.path
     files.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO organisation VALUES (1, x'01', 'acme', 'UTC', 'USD', 'computed', 5)")
+        connection.execute(
+            """INSERT INTO organisation (org, id, name, zone, currency, cost_basis, created_at)
+            VALUES (1, x'01', 'acme', 'UTC', 'USD', 'computed', 5)"""
+        )
     connection.close()
     return path
 

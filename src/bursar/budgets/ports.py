@@ -50,6 +50,10 @@ class BudgetStore(Protocol):
         """Return those of the ids that a budget has, deleted ones included."""
         ...
 
+    async def stamp(self) -> bytes:
+        """Return what changes with every change of the active budgets, and never comes back."""
+        ...
+
     async def put(self, budget: Budget) -> None:
         """Store a budget, new or changed."""
         ...

@@ -24,14 +24,10 @@ from bursar.enforcement.questions import Question, Scene
 
 
 class Decided(NamedTuple):
-    """Each question's answer or error, in order, and what somebody should hear of.
-
-    `is_index_old` says that templates have made budgets: whoever keeps the index drops it.
-    """
+    """Each question's answer or error, in order, and what somebody should hear of."""
 
     answers: list[object | AppError]
     notices: list[Notice]
-    is_index_old: bool
 
 
 async def decide_all(
@@ -48,8 +44,7 @@ async def decide_all(
             answers.append(question.decide(scene))
         except AppError as error:
             answers.append(error)
-    notices = await written(budgets, scene.book, now.at)
-    return Decided(answers, notices, scene.active is not index)
+    return Decided(answers, await written(budgets, scene.book, now.at))
 
 
 async def loaded(

@@ -43,7 +43,7 @@ class _Waiting(NamedTuple):
 class Desk:
     """Decides for all organisations of one process.
 
-    `change` is the only way to change budgets, and drops the organisation's index.
+    `change` is the only way to change budgets.
 
     Args:
         store: The storage engine.
@@ -83,21 +83,13 @@ class Desk:
             self._drain = loop.create_task(self._drain_waiting())
         return cast("Answer", await answer)
 
-    async def change(
-        self, org: Org, work: Callable[[Change], Awaitable[Result]], *, has_same_budgets: bool = False
-    ) -> Result:
-        """Run a change (see `changes`) in a transaction of its own, effective for the next question.
-
-        `has_same_budgets` says that it changes none, so that the index stays as it is.
-        """
+    async def change(self, org: Org, work: Callable[[Change], Awaitable[Result]]) -> Result:
+        """Run a change (see `changes`) in a transaction of its own, effective for the next question."""
         notices: list[Notice] = []
 
         async def run(transaction: Transaction) -> Result:
             unit = transaction.unit(org)
             index = await self._indexes.of(org, unit.budgets)
-            if not has_same_budgets:
-                # Dropped while the transaction still excludes all others: nobody can keep an old one.
-                self._indexes.forget(org)
             return await work(Change(unit, index, self._now(), notices))
 
         result = await self._store.transact(run)
@@ -152,8 +144,6 @@ class Desk:
                 index = await self._indexes.of(org, budgets)
                 questions = [asked[place][1] for place in places]
                 decided = await decide_all(budgets, index, questions, now)
-                if decided.is_index_old:
-                    self._indexes.forget(org)
                 answers.update(zip(places, decided.answers, strict=True))
                 heard.append((org, decided.notices))
 

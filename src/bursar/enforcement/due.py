@@ -74,7 +74,7 @@ class Due:
             await self._lapse(org, ids)
             after = ids[-1]
         for _ in range(PASSES_MAX):
-            if await self._desk.change(org, _close_windows, has_same_budgets=True) < DUE_MAX:
+            if await self._desk.change(org, _close_windows) < DUE_MAX:
                 break
             await asyncio.sleep(0)
 

@@ -1,11 +1,14 @@
-"""The active budgets of each organisation as an index, kept from their first use on.
+"""The active budgets of each organisation as an index, kept as long as storage says they are the latest.
 
-Whoever asks inside a transaction of the writer gets what that transaction would read; whoever
-changes budgets drops the index inside the transaction that does so. Not here: which
-budgets a call meets (`budgets.matching`).
+    a transaction  →  of  →  BudgetIndex  →  decisions
+
+Storage has a stamp that changes with every change of budgets, within the transaction that makes
+it: another process's change is seen with the next commit, and one that is undone leaves nothing behind.
+Not here: which budgets a call meets (`budgets.matching`).
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from bursar.budgets.budget import Terms
 from bursar.budgets.matching import BudgetIndex, Names
@@ -24,24 +27,26 @@ def names_of(provider: str, model: str) -> Names:
     return Names(models | {name.rpartition("/")[2] for name in models}, frozenset(providers))
 
 
+class _Kept(NamedTuple):
+    stamp: bytes
+    active: BudgetIndex
+
+
 class Indexes:
     """One per process, shared by everything that decides."""
 
     def __init__(self) -> None:
-        self._kept: dict[Org, BudgetIndex] = {}
+        self._kept: dict[Org, _Kept] = {}
 
     async def of(self, org: Org, budgets: BudgetStore) -> BudgetIndex:
-        """Return the index of `org`; to be called in a transaction."""
-        index = self._kept.get(org)
-        if index is None:
-            index = self._kept[org] = BudgetIndex(await budgets.active(), names_of)
-        return index
+        """Return the index of `org` as this transaction would read it."""
+        stamp = await budgets.stamp()
+        kept = self._kept.get(org)
+        if kept is None or kept.stamp != stamp:
+            kept = self._kept[org] = _Kept(stamp, BudgetIndex(await budgets.active(), names_of))
+        return kept.active
 
     def kept(self, org: Org) -> Mapping[bytes, Terms]:
         """Return the rules of the active budgets as far as they are in memory, to word an answer by."""
-        index = self._kept.get(org)
-        return {} if index is None else index.terms
-
-    def forget(self, org: Org) -> None:
-        """Drop the index of `org`, while the transaction that changes its budgets excludes all others."""
-        self._kept.pop(org, None)
+        kept = self._kept.get(org)
+        return {} if kept is None else kept.active.terms

@@ -147,8 +147,6 @@ class Spending:
         settled = {one.position: answer for one, answer in zip(priced, answers, strict=True) if answer}
         settled.update((place, answer) for place, ask in repeats if (answer := ask.decide(scene)))
         await written(unit.budgets, scene.book, now.at)
-        if scene.active is not index:
-            self._indexes.forget(unit.org)  # a template has made a budget
         self._learn(unit.org, priced, settled)
         agents = {agent: AgentSeen(stops[agent], _tightest(scene, own)) for agent, own in calls.items()}
         return Effects(settled, Seen(organisation, agents))

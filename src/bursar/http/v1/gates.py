@@ -124,7 +124,6 @@ async def _changed(
     gate, is_changed = await routes.desk.change(
         principal.org,
         partial(administration.set_gate, key=key, state=state, actor=principal.actor, reason=reason),
-        has_same_budgets=True,
     )
     now = routes.now()
     sight = await routes.reader.gate(principal.org, key, now.at)

@@ -135,7 +135,7 @@ async def _decided(
     async def work(change: Change) -> Incident:
         return await administration.decide(change, incident_id, decision)
 
-    await routes.desk.change(org, work, has_same_budgets=True)
+    await routes.desk.change(org, work)
     after = await routes.reader.incident(org, incident_id)
     return await _shown(routes, principal, after or seen)
 

@@ -14,7 +14,7 @@ from bursar.budgets.gate import GateKey
 from bursar.budgets.incident import Decision, Incident, Resolution
 from bursar.budgets.ports import Written
 from bursar.budgets.window import Window, WindowKey
-from bursar.core.ids import Org
+from bursar.core.ids import Org, new_id
 from bursar.storage.sqlite import budget_rows as rows
 from bursar.storage.sqlite import lease_counts
 
@@ -38,6 +38,9 @@ _PUT_BUDGET = _upsert("budget", "id", rows.BUDGET_COLUMNS)
 _DELETE_BUDGET = "UPDATE budget SET deleted_at = ?3 WHERE org = ?1 AND id = ?2"
 _LIST_EXCESS = """UPDATE budget_window SET lowered = settled + held - limit_amount - overrun - unheld
     WHERE org = ? AND budget = ? AND settled + held > limit_amount + overrun + unheld + lowered"""
+_STAMP = "SELECT stamp FROM budget_stamp WHERE org = ?"
+_PUT_STAMP = """INSERT INTO budget_stamp (org, stamp) VALUES (?, ?)
+    ON CONFLICT (org) DO UPDATE SET stamp = excluded.stamp"""
 _PUT_WINDOW = _upsert("budget_window", "budget, member, starts_at", rows.WINDOW_COLUMNS)
 _PUT_HOLD = _upsert("hold", "id", rows.HOLD_COLUMNS)
 _PUT_GATE = _upsert("gate", "kind, name", "kind, name, epoch, stops")
@@ -135,8 +138,14 @@ class SqliteBudgets:
             found.update(row[0] for row in self._connection.execute(sql, (self._org, *part)))
         return found
 
+    async def stamp(self) -> bytes:
+        """Return the stamp of the last change, empty before the first."""
+        row = self._connection.execute(_STAMP, (self._org,)).fetchone()
+        return b"" if row is None else bytes(row[0])
+
     async def put(self, budget: Budget) -> None:
         """Store a budget, new or changed."""
+        self._connection.execute(_PUT_STAMP, (self._org, new_id()))
         self._connection.execute(_PUT_BUDGET, (self._org, *rows.row_of_budget(budget)))
 
     async def list_excess(self, budget_id: bytes) -> None:
@@ -146,6 +155,7 @@ class SqliteBudgets:
     async def mark_deleted(self, budget_id: bytes, at: int) -> None:
         """Take a budget out of the active ones."""
         self._connection.execute(_DELETE_BUDGET, (self._org, budget_id, at))
+        self._connection.execute(_PUT_STAMP, (self._org, new_id()))
 
     async def load_holds(self, book: Book, ids: Collection[bytes], keys: Collection[bytes]) -> None:
         """Load holds by id and by key; one that is named by both is one object."""

@@ -19,6 +19,8 @@ STATEMENTS = [
     "ALTER TABLE incident ADD COLUMN ended_at INTEGER",
     """CREATE INDEX incident_due ON incident (org, until)
         WHERE resolution = 'raised_until' AND ended_at IS NULL""",
+    # Another one with each change of budgets, so that a process knows whether those it keeps are the latest.
+    "CREATE TABLE budget_stamp (org INTEGER PRIMARY KEY, stamp BLOB NOT NULL) STRICT",
     "CREATE INDEX posting_by_time ON posting (org, at)",
     """CREATE TABLE alert (
         org INTEGER NOT NULL, id BLOB NOT NULL CHECK (length(id) = 16),
