@@ -31,7 +31,10 @@ def test_what_goes_wrong_has_an_exit_code_and_a_sentence(alone: Path, tmp_path: 
     assert (unknown.code, unknown.out) == (3, "")
     assert "nobody" in unknown.talk
     wrong_scope = bursar("keys", "create", "x", "--scope", "root", "--data-dir", alone)
-    assert (wrong_scope.code, wrong_scope.talk) == (2, "Error: scopes must be among ingest, read, admin\n")
+    assert (wrong_scope.code, wrong_scope.talk) == (
+        2,
+        "Error: scopes must be among ingest, read, budgets, admin\n",
+    )
     assert bursar("keys", "make").code == 2
     no_org = bursar("keys", "list", "--org", "nobody", "--data-dir", alone)
     assert no_org.code == 3

@@ -35,6 +35,8 @@ class Key(msgspec.Struct, frozen=True):
     last_used_at: str | None
     auth_failures_count: int
     last_failed_at: str | None
+    ends_at: str | None = None
+    replaced_by: str | None = None
     raw_key: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -48,9 +50,12 @@ def create(
     *,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="ingest, read or admin; may be given several times.", show_default="ingest"),
+        typer.Option(help="ingest, read, budgets or admin; may be repeated.", show_default="ingest"),
     ] = None,
     environment: Annotated[str, typer.Option(help="prod, dev or local; becomes part of the key.")] = "prod",
+    product: Annotated[
+        str, typer.Option(help="agentkavach (ak_…) or aicostguard (acg_…, cg_…): whose clients use it.")
+    ] = "agentkavach",
     project: Annotated[str, typer.Option(help="Bind it to one project.")] = "",
     agent: Annotated[str, typer.Option(help="Bind it to one agent.")] = "",
     expires_in_days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days until it ends.")] = None,
@@ -65,6 +70,7 @@ def create(
         "name": name,
         "scopes": scope or ["ingest"],
         "environment": environment,
+        "product": product,
         "project": project,
         "agent": agent,
         "expires_in_days": expires_in_days,
@@ -105,12 +111,23 @@ def revoke(key: KeyName, *, data_dir: DataDir = None, org: OrgName = None, as_js
 
 
 @app.command()
-def rotate(key: KeyName, *, data_dir: DataDir = None, org: OrgName = None, as_json: AsJson = False) -> None:
-    """Revoke a key and make its successor: same name, scopes and bindings."""
+def rotate(
+    key: KeyName,
+    *,
+    overlap_s: Annotated[
+        int, typer.Option(min=0, max=30 * 86_400, help="Seconds for which the old key goes on working.")
+    ] = 0,
+    data_dir: DataDir = None,
+    org: OrgName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace a key by its successor: same name, scopes and bindings."""
     from bursar.cli.connection import connect  # noqa: PLC0415 - see `main`
 
     with connect(data_dir, org) as connection:
-        made = connection.post(f"/v1/keys/{_find(connection, key).id}/rotate", None, kind=Key)
+        made = connection.post(
+            f"/v1/keys/{_find(connection, key).id}/rotate", {"overlap_s": overlap_s}, kind=Key
+        )
     _tell(made, as_json=as_json)
 
 
@@ -143,13 +160,16 @@ def _find(connection: "Connection", wanted: str) -> Key:
 
 def _is_beginning(wanted: str, prefix: str) -> bool:
     # Whoever has the whole key at hand may paste it.
-    return wanted.startswith("ak_") and (wanted.startswith(prefix) or prefix == wanted.rstrip("…"))
+    return wanted.startswith(("ak_", "acg_", "cg_")) and (
+        wanted.startswith(prefix) or prefix == wanted.rstrip("…")
+    )
 
 
 def _row(key: Key) -> list[str]:
     bound = [f"{kind} {value}" for kind, value in (("project", key.project), ("agent", key.agent)) if value]
     state = "active" if key.is_active else "revoked"
-    if key.is_active and key.expires_at:
-        state = f"until {key.expires_at[:10]}"
+    ends = min(end for end in (key.expires_at, key.ends_at, "~") if end)
+    if key.is_active and ends != "~":
+        state = f"until {ends[:10]}"
     used = (key.last_used_at or "never")[:16].replace("T", " ")
     return [key.name, f"{key.prefix}…", " ".join(key.scopes), ", ".join(bound) or "-", state, used, key.id]

@@ -18,9 +18,11 @@ from bursar.core.errors import InvalidInput
 from bursar.core.ids import Org
 
 ENVIRONMENTS = ("prod", "dev", "local")
+PRODUCTS = ("agentkavach", "aicostguard")
 _RANDOM_HEX = 56
 _PREFIX_SHOWN = 8
 _OURS = re.compile(r"ak_(?:prod|dev|local)_[0-9a-f]{64}")
+_FOREIGN = {"prod": "acg_live_", "dev": "acg_test_", "local": "cg_"}
 _ANY_KEY = re.compile(r"[\x21-\x7e]{1,256}")
 
 
@@ -42,6 +44,9 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
         project, agent: What it is bound to; empty for anything.
         expires_at, revoked_at, last_used_at, last_failed_at: Microseconds UTC or None.
         auth_failures_count: Uses after it was revoked or had expired.
+        replaced_by: The id of the key that a rotation made in its place.
+        ends_at: When it stops working because of that; None when it stopped at once, or never was rotated.
+        org_deleted_at: Since when its organisation is deleted; told by `find` only.
     """
 
     org: Org
@@ -59,18 +64,45 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: int | None = None
     auth_failures_count: int = 0
     last_failed_at: int | None = None
+    replaced_by: bytes | None = None
+    ends_at: int | None = None
+    org_deleted_at: int | None = None
+
+    def works_at(self, now: int) -> bool:
+        """Whether it may be used at `now`: not revoked, not expired, no successor alone in its place."""
+        ends = [end for end in (self.expires_at, self.ends_at) if end is not None]
+        return self.is_active and (not ends or now < min(ends))
 
 
-def generate(environment: str) -> str:
-    """Return a fresh key's text.
+def generate(environment: str, product: str = "agentkavach") -> str:
+    """Return a fresh key's text, with the prefix that a product's clients expect.
+
+    `agentkavach` gives `ak_{env}_`; `aicostguard` gives what its clients look for: `acg_live_` in prod,
+    `acg_test_` in dev, `cg_` in local.
 
     Raises:
-        InvalidInput: `environment` is not prod, dev or local.
+        InvalidInput: `environment` is not prod, dev or local, or `product` none of those two.
     """
     if environment not in ENVIRONMENTS:
         raise InvalidInput(f"environment must be one of {', '.join(ENVIRONMENTS)}", field="environment")
-    body = f"ak_{environment}_{secrets.token_hex(_RANDOM_HEX // 2)}"
+    if product not in PRODUCTS:
+        raise InvalidInput(f"product must be one of {', '.join(PRODUCTS)}", field="product")
+    prefix = f"ak_{environment}_" if product == "agentkavach" else _FOREIGN[environment]
+    body = prefix + secrets.token_hex(_RANDOM_HEX // 2)
     return body + _checksum(body)
+
+
+def kind_of(prefix: str) -> tuple[str, str]:
+    """Return the environment and the product of a stored key, by the beginning of its text.
+
+    A key that was brought along with a prefix of its own counts as AgentKavach's in prod.
+    """
+    for environment, foreign in _FOREIGN.items():
+        if prefix.startswith(foreign):
+            return environment, "aicostguard"
+        if prefix.startswith(f"ak_{environment}_"):
+            return environment, "agentkavach"
+    return "prod", "agentkavach"
 
 
 def plausible(text: str) -> bool:

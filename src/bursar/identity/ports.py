@@ -41,13 +41,20 @@ class KeyStore(KeyFinder, Protocol):
         ...
 
     async def rotate(
-        self, org: Org, key_id: bytes, successor: ApiKey, key_hash: bytes, *, actor: str
+        self,
+        org: Org,
+        key_id: bytes,
+        successor: ApiKey,
+        key_hash: bytes,
+        *,
+        actor: str,
+        overlap_micros: int = 0,
     ) -> ApiKey:
-        """Revoke one key and store its successor in the same transaction.
+        """Store a key's successor; the old one works for `overlap_micros` more, in the same transaction.
 
         Raises:
-            NotFound: No such active key in this organisation: of two rotations at the same
-                time exactly one succeeds.
+            NotFound: No such active key in this organisation, or it has a successor: of two rotations at
+                the same time exactly one succeeds.
         """
         ...
 

@@ -64,6 +64,7 @@ from bursar.web.guard import Guard
 from bursar.web.metrics import HttpMetrics, LedgerMetrics
 from bursar.web.principal import Authenticator
 from bursar.wiring.enforcement import Enforcement
+from bursar.wiring.identity import Identity
 
 OPERATOR_TOKEN_NAME = "operator.token"  # noqa: S105 - a file's name
 
@@ -102,7 +103,11 @@ class Treasury:
         )
         spending = self.enforcement.spending
         self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock, spending)
-        self.authenticator = Authenticator(self.keys, self.organisations, self.operator_token, clock)
+        self.identity = Identity(self.store, self._reader, self.operator_token, clock=clock)
+        self.authenticator = Authenticator(
+            self.keys, self.organisations, self.operator_token, clock, self.identity.persons
+        )
+        self.identity.on_change(self.authenticator.forget)
         self.registry = CollectorRegistry()
         self.ledger_metrics = LedgerMetrics(self.registry)
         self.intake = Intake(
@@ -130,6 +135,7 @@ class Treasury:
     async def stop(self) -> None:
         """End the jobs, write what they gathered, close the file."""
         await self.schedule.stop()
+        self.identity.close()
         self._readers.close()
         self._reader.close()
         self.store.close()

@@ -11,16 +11,21 @@ from bursar.identity.keys import ApiKey, Scope
 from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
 
 _COLUMNS = """org, api_key, id, name, prefix, scopes, project, agent, is_active, created_at, expires_at,
-    revoked_at, last_used_at, auth_failures_count, last_failed_at"""
-_FIND = f"""SELECT {_COLUMNS} FROM api_key
+    revoked_at, last_used_at, auth_failures_count, last_failed_at, replaced_by, ends_at"""
+_FIND = f"""SELECT {_COLUMNS},
+        (SELECT o.deleted_at FROM organisation AS o WHERE o.org = api_key.org) AS org_deleted_at
+    FROM api_key
     WHERE (org, api_key) = (SELECT org, api_key FROM api_key_hash WHERE hash = ?)"""
 _LIST = f"SELECT {_COLUMNS} FROM api_key WHERE org = ? ORDER BY api_key"
 _GET = f"SELECT {_COLUMNS} FROM api_key WHERE org = ? AND id = ?"
 _LAST = "SELECT coalesce(max(api_key), 0) FROM api_key WHERE org = ?"
 _INSERT = f"""INSERT INTO api_key (hash, {_COLUMNS})
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_HASH = "INSERT INTO api_key_hash (hash, org, api_key) VALUES (?, ?, ?)"
 _REVOKE = "UPDATE api_key SET is_active = 0, revoked_at = ? WHERE org = ? AND id = ? AND is_active = 1"
+_REPLACE = """UPDATE api_key SET is_active = CASE WHEN ?1 > ?2 THEN 1 ELSE 0 END,
+        revoked_at = CASE WHEN ?1 > ?2 THEN NULL ELSE ?2 END, replaced_by = ?3, ends_at = ?1
+    WHERE org = ?4 AND id = ?5 AND is_active = 1 AND replaced_by IS NULL"""
 _USED = """UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?)
     WHERE org = ? AND api_key = ?"""
 _FAILED = """UPDATE api_key SET auth_failures_count = auth_failures_count + ?, last_failed_at = ?
@@ -37,7 +42,11 @@ class SqliteKeys:
     async def find(self, key_hash: bytes) -> ApiKey | None:
         """Return the key with that hash."""
         row = self._reader.execute(_FIND, (key_hash,)).fetchone()
-        return None if row is None else _key_from_row(row)
+        if row is None:
+            return None
+        key = _key_from_row(row)
+        deleted = row["org_deleted_at"]
+        return key if deleted is None else msgspec.structs.replace(key, org_deleted_at=deleted)
 
     async def list(self, org: Org) -> list[ApiKey]:
         """Return the organisation's keys, oldest first."""
@@ -65,18 +74,27 @@ class SqliteKeys:
         return await self._store.transact(work)
 
     async def rotate(
-        self, org: Org, key_id: bytes, successor: ApiKey, key_hash: bytes, *, actor: str
+        self,
+        org: Org,
+        key_id: bytes,
+        successor: ApiKey,
+        key_hash: bytes,
+        *,
+        actor: str,
+        overlap_micros: int = 0,
     ) -> ApiKey:
-        """Revoke one key and store its successor, both or neither."""
+        """End one key, now or after an overlap, and store its successor, both or neither."""
         at = successor.created_at
+        ends_at = at + overlap_micros
 
         async def work(transaction: SqliteTransaction) -> ApiKey:
             old = _get(transaction.connection, org, key_id)
-            if not transaction.connection.execute(_REVOKE, (at, org, key_id)).rowcount:
-                raise NotFound("that key is not active any more", field="key_id")
+            values = (ends_at, at, successor.id, org, key_id)
+            if not transaction.connection.execute(_REPLACE, values).rowcount:
+                raise NotFound("that key is not active any more, or was rotated already", field="key_id")
             made = _insert(transaction.connection, successor, key_hash)
             unit = transaction.unit(org)
-            await unit.record(_audit("key.revoke", old, actor, at))
+            await unit.record(_audit("key.replace" if overlap_micros else "key.revoke", old, actor, at))
             await unit.record(_audit("key.create", made, actor, at))
             return made
 
@@ -110,7 +128,7 @@ def _insert(connection: sqlite3.Connection, key: ApiKey, key_hash: bytes) -> Api
         _INSERT,
         (key_hash, made.org, made.number, made.id, made.name, made.prefix, scopes, made.project, made.agent,
          int(made.is_active), made.created_at, made.expires_at, made.revoked_at, made.last_used_at,
-         made.auth_failures_count, made.last_failed_at),
+         made.auth_failures_count, made.last_failed_at, made.replaced_by, made.ends_at),
     )  # fmt: skip
     connection.execute(_INSERT_HASH, (key_hash, made.org, made.number))
     return made
@@ -133,7 +151,9 @@ def _key_from_row(row: sqlite3.Row) -> ApiKey:
         used,
         fails,
         failed,
-    ) = row
+        replaced_by,
+        ends_at,
+    ) = tuple(row)[:17]
     return ApiKey(
         org=Org(org),
         number=number,
@@ -150,6 +170,8 @@ def _key_from_row(row: sqlite3.Row) -> ApiKey:
         last_used_at=used,
         auth_failures_count=fails,
         last_failed_at=failed,
+        replaced_by=replaced_by,
+        ends_at=ends_at,
     )
 
 
