@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from bursar.budgets.ports import BudgetStore
 from bursar.core.audit import AuditEntry
 from bursar.core.ids import Org
+from bursar.enforcement.alert_configs import ConfigStore
 
 Result = TypeVar("Result")
 
@@ -19,6 +20,11 @@ class UnitOfWork(Protocol):
     @property
     def budgets(self) -> BudgetStore:
         """Its budgets."""
+        ...
+
+    @property
+    def configs(self) -> ConfigStore:
+        """Its alert configs, and what its clients asked for."""
         ...
 
     async def record(self, entry: AuditEntry) -> None:

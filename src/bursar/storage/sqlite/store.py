@@ -8,17 +8,18 @@ what the organisation's caches learned inside it.
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
 from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
 from bursar.core.ids import Org
+from bursar.storage.sqlite.alert_configs import SqliteConfigs
 from bursar.storage.sqlite.budgets import SqliteBudgets, last_decided_at, orgs_due, orgs_with_budgets
 from bursar.storage.sqlite.connection import FileLock, open_reader, open_writer
 from bursar.storage.sqlite.directory import (
@@ -36,6 +37,9 @@ Result = TypeVar("Result")
 DATABASE_NAME = "bursar.db"
 LOCK_NAME = "bursar.lock"
 CACHED_ORGS_MAX = 1_000
+
+TOGETHER_MAX = 16
+"""Small transactions in one commit; most are a group of requests already (the desk's, the intake's)."""
 
 _INSERT_AUDIT = """INSERT INTO audit (org, seq, at, actor, action, target, details)
     VALUES (?1, coalesce((SELECT max(seq) FROM audit WHERE org = ?1), 0) + 1, ?2, ?3, ?4, ?5, ?6)"""
@@ -79,6 +83,11 @@ class SqliteUnit:
     def budgets(self) -> SqliteBudgets:
         """Its budgets."""
         return SqliteBudgets(self._connection, self.org, self.directory.know_agent)
+
+    @property
+    def configs(self) -> SqliteConfigs:
+        """Its alert configs, and what its clients asked for."""
+        return SqliteConfigs(self._connection, self.org, self.directory.know_agent)
 
     async def record(self, entry: AuditEntry) -> None:
         """Append to the organisation's audit log."""
@@ -125,6 +134,13 @@ class SqliteTransaction:
         self.connection.execute("RELEASE part")
 
 
+class _Waiting(NamedTuple):
+    """A small transaction that is asked for, and where its end is awaited."""
+
+    work: Callable[[SqliteTransaction], Awaitable[object]]
+    result: "asyncio.Future[object]"
+
+
 class SqliteStore:
     """The open file: lock, writer, and the caches that go with them.
 
@@ -148,6 +164,8 @@ class SqliteStore:
         self._turn = asyncio.Lock()
         self._caches: OrderedDict[Org, DirectoryCache] = OrderedDict()
         self._writer: sqlite3.Connection | None = None
+        self._waiting: list[_Waiting] = []
+        self._drain: asyncio.Task[None] | None = None
         self._committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
     def open(self) -> None:
@@ -186,29 +204,84 @@ class SqliteStore:
     async def transact(
         self, work: Callable[[SqliteTransaction], Awaitable[Result]], *, is_large: bool = False
     ) -> Result:
-        """Run `work` and commit; on any error roll back and raise it, translated.
+        """Run `work` and commit; on any error undo it and raise that, translated.
 
-        `is_large` commits on a thread of its own: SQLite syncs and checkpoints without the
+        Small ones that are asked for in the same turn of the loop share a commit, each in a
+        savepoint of its own: a settlement and an authorisation need one sync, not two.
+
+        `is_large` commits by itself, on a thread: SQLite syncs and checkpoints without the
         interpreter lock, so the loop can read and decode the next request meanwhile. For a
         small commit the hand-over would cost more than it gives.
         """
-        async with self._turn:
-            connection = self._writer
-            if connection is None:
-                raise Unavailable("the database is closed")
-            transaction = SqliteTransaction(self, connection)
-            with translated_errors():
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    result = await work(transaction)
-                    if is_large:
-                        await self._commit_aside(connection)
-                    else:
-                        connection.execute("COMMIT")
-                except BaseException:
-                    self._undo(connection, transaction)
-                    raise
-            return result
+        if is_large:
+            async with self._turn:
+                return await self._run(work, commit=self._commit_aside)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(work, loop.create_future())
+        self._waiting.append(waiting)
+        if self._drain is None or self._drain.done():
+            self._drain = loop.create_task(self._drain_waiting())
+        return cast("Result", await waiting.result)
+
+    async def _drain_waiting(self) -> None:
+        while self._waiting:
+            async with self._turn:
+                group, self._waiting = self._waiting[:TOGETHER_MAX], self._waiting[TOGETHER_MAX:]
+                # A caller that has gone meanwhile wants nothing any more.
+                await self._run_group([one for one in group if not one.result.done()])
+
+    async def _run_group(self, group: Sequence[_Waiting]) -> None:
+        """Run works in one commit, and tell each what became of it."""
+        if len(group) == 1:
+            [one] = group
+            await _told(one, self._run(one.work, commit=_commit))
+            return
+        outcomes: list[tuple[_Waiting, object, Exception | None]] = []
+
+        async def together(transaction: SqliteTransaction) -> None:
+            for one in group:
+                outcomes.append((one, *await self._apart(one, transaction)))
+
+        try:
+            await self._run(together, commit=_commit)
+        except Exception as failure:  # noqa: BLE001 - handed to those who wait for it
+            outcomes = [(one, None, failure) for one in group]
+        for one, result, error in outcomes:
+            _tell(one, result, error)
+
+    async def _apart(self, one: _Waiting, whole: SqliteTransaction) -> tuple[object, Exception | None]:
+        """Run one work of a group in a savepoint; an error of its own undoes it alone."""
+        own = SqliteTransaction(self, whole.connection)
+        try:
+            async with own.savepoint():
+                return await one.work(own), None
+        except Exception as error:
+            if not whole.connection.in_transaction:
+                raise  # a full disk has undone the others as well
+            return None, error
+        finally:
+            whole.touched |= own.touched
+
+    async def _run(
+        self,
+        work: Callable[[SqliteTransaction], Awaitable[Result]],
+        *,
+        commit: Callable[[sqlite3.Connection], Awaitable[None]],
+    ) -> Result:
+        """Run a transaction; the caller has the turn."""
+        connection = self._writer
+        if connection is None:
+            raise Unavailable("the database is closed")
+        transaction = SqliteTransaction(self, connection)
+        with translated_errors():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = await work(transaction)
+                await commit(connection)
+            except BaseException:
+                self._undo(connection, transaction)
+                raise
+        return result
 
     async def _commit_aside(self, connection: sqlite3.Connection) -> None:
         """Commit on the committing thread; a cancelled caller still waits for its end."""
@@ -240,3 +313,26 @@ class SqliteStore:
         """Drop cached names of `orgs`: some may have been made by what was undone."""
         for org in orgs:
             self._caches.pop(org, None)
+
+
+async def _commit(connection: sqlite3.Connection) -> None:
+    connection.execute("COMMIT")
+
+
+async def _told(one: _Waiting, running: Awaitable[object]) -> None:
+    try:
+        result = await running
+    except Exception as error:  # noqa: BLE001 - handed to the one who waits for it
+        _tell(one, None, error)
+    else:
+        _tell(one, result, None)
+
+
+def _tell(one: _Waiting, result: object, error: Exception | None) -> None:
+    """Answer one caller, unless it has gone."""
+    if one.result.done():
+        return
+    if error is None:
+        one.result.set_result(result)
+    else:
+        one.result.set_exception(error)
