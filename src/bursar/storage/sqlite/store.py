@@ -1,5 +1,6 @@
 """The writing side of the SQLite file: one transaction at a time, durable before it returns.
 
+Small transactions that are asked for together share a commit, each in a savepoint of its own.
 Work runs as coroutines that never suspend while SQLite is busy, so a transaction is not
 interleaved with another task; a lock keeps the next one waiting. A rollback also forgets
 what the organisation's caches learned inside it.
@@ -19,7 +20,6 @@ import msgspec
 from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
 from bursar.core.ids import Org
-from bursar.storage.sqlite.alert_configs import SqliteConfigs
 from bursar.storage.sqlite.budgets import SqliteBudgets, last_decided_at, orgs_due, orgs_with_budgets
 from bursar.storage.sqlite.connection import FileLock, open_reader, open_writer
 from bursar.storage.sqlite.directory import (
@@ -83,11 +83,6 @@ class SqliteUnit:
     def budgets(self) -> SqliteBudgets:
         """Its budgets."""
         return SqliteBudgets(self._connection, self.org, self.directory.know_agent)
-
-    @property
-    def configs(self) -> SqliteConfigs:
-        """Its alert configs, and what its clients asked for."""
-        return SqliteConfigs(self._connection, self.org, self.directory.know_agent)
 
     async def record(self, entry: AuditEntry) -> None:
         """Append to the organisation's audit log."""
