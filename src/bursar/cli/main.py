@@ -15,6 +15,7 @@ from typer.main import get_command
 import bursar
 from bursar.cli import (
     agents,
+    audit,
     budgets,
     check_config,
     doctor,
@@ -27,10 +28,12 @@ from bursar.cli import (
     keys,
     ledger,
     models,
+    orgs,
     prices,
     report,
     serve,
     status,
+    users,
 )
 from bursar.cli.configuration import command_tables
 from bursar.cli.option_names import defaults, name_variables
@@ -54,6 +57,9 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("check-config")(check_config.check_config)
 app.add_typer(keys.app, name="keys")
+app.add_typer(orgs.app, name="orgs")
+app.add_typer(users.app, name="users")
+app.add_typer(audit.app, name="audit")
 app.add_typer(events.app, name="events")
 app.add_typer(models.app, name="models")
 app.add_typer(prices.app, name="prices")

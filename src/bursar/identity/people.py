@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bursar.core.errors import Denied, InvalidInput, NotFound
+from bursar.core.errors import Conflict, Denied, InvalidInput, NotFound
 from bursar.core.ids import Org, new_id, text_from_id
 from bursar.identity import invitations, personal_tokens
 from bursar.identity.accounts import Accounts
@@ -79,14 +79,28 @@ class People:
                 return member
         raise NotFound("no such user in this organisation", field="user_id")
 
+    async def memberships(self, user_id: bytes) -> list[Membership]:
+        """Return the user's places in organisations that are not deleted, oldest first."""
+        return await self._users.memberships(user_id)
+
     async def add_verified(self, org: Org, email: str, password: str, role: Role, *, by: Decider) -> Member:
-        """Make a user whose address nobody has to prove: the operator vouches for it.
+        """Make a user whose address nobody has to prove, or a known one a member; the operator's alone.
 
         Raises:
-            InvalidInput: No address, or a password that the policy refuses.
-            Conflict: The address is taken.
+            InvalidInput: No address, or a new user's password that the policy refuses.
+            Conflict: The user is known and has another password, or would cease to be the last owner.
+            Denied: Not the operator.
         """
+        _require_operator(by)
         normal = normal_email(email)
+        known = await self._users.find_by_email(normal)
+        if known is not None:
+            passwords = self._accounts.passwords
+            if password and not await passwords.verify(known.password_hash, password):
+                raise Conflict("this user already exists with another password; leave it out", field="email")
+            joined = await self._users.join(org, known.id, role, at=self._clock(), actor=by.actor)
+            self._forget()
+            return joined
         check_policy(password, email=normal)
         now = self._clock()
         hashed = await self._accounts.passwords.hash(password)
@@ -115,6 +129,14 @@ class People:
         )
         await self.invitations.create(made, invitations.hash_of(code), actor=by.actor)
         return Invited(made, code)
+
+    async def revoke_invitation(self, org: Org, invitation_id: bytes, *, by: Decider) -> None:
+        """Close an invitation; repeating it changes nothing.
+
+        Raises:
+            NotFound: No such invitation in this organisation.
+        """
+        await self.invitations.revoke(org, invitation_id, at=self._clock(), actor=by.actor)
 
     async def accept(
         self, code: str, password: str = "", *, first_name: str = "", last_name: str = ""

@@ -94,6 +94,15 @@ class UserStore(Protocol):
         """
         ...
 
+    async def join(self, org: Org, user_id: bytes, role: Role, *, at: int, actor: str) -> Member:
+        """Make a known user a member in that role, or change the role.
+
+        Raises:
+            NotFound: No such user.
+            Conflict: It would leave the organisation without an owner.
+        """
+        ...
+
     async def memberships(self, user_id: bytes) -> list[Membership]:
         """Return the user's places in organisations that are not deleted, oldest first."""
         ...
@@ -107,7 +116,7 @@ class UserStore(Protocol):
         ...
 
     async def set_role(self, org: Org, user_id: bytes, role: Role, *, at: int, actor: str) -> Member:
-        """Make the user a member in that role, or change the role.
+        """Change a member's role.
 
         Raises:
             NotFound: No such user in this organisation.

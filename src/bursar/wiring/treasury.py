@@ -47,9 +47,11 @@ from bursar.ledger.verification import VerifyReport
 from bursar.pricing.engine import CostBasis, PriceBook, canonical
 from bursar.settings import Settings
 from bursar.storage.sqlite import verify
+from bursar.storage.sqlite.audit_log import SqliteAuditLog
 from bursar.storage.sqlite.connection import ENGINE, answers
 from bursar.storage.sqlite.cursors import SqliteCursors
 from bursar.storage.sqlite.event_pages import SqliteEvents
+from bursar.storage.sqlite.identity import SqliteIdentity
 from bursar.storage.sqlite.keys import SqliteKeys
 from bursar.storage.sqlite.organisations import SqliteOrganisations
 from bursar.storage.sqlite.prices import SqlitePrices
@@ -103,7 +105,7 @@ class Treasury:
         )
         spending = self.enforcement.spending
         self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock, spending)
-        self.identity = Identity(self.store, self._reader, self.operator_token, clock=clock)
+        self.identity = Identity(SqliteIdentity(self.store, self._reader), self.operator_token, clock=clock)
         self.authenticator = Authenticator(
             self.keys, self.organisations, self.operator_token, clock, self.identity.persons
         )
@@ -203,7 +205,13 @@ class Treasury:
         )
         lists = PriceLists(self.prices, self._book, self.clock)
         routers = [
-            organisations_router(guard, self.organisations, self.create_organisation),
+            organisations_router(
+                guard,
+                self.organisations,
+                self.create_organisation,
+                clock=self.clock,
+                forget=self.authenticator.forget,
+            ),
             keys_router(guard, self.keys, self.authenticator, self.clock),
             costs_router(guard, self.reports, self.clock),
             reports_router(guard, self.reports, self.clock),
@@ -214,6 +222,7 @@ class Treasury:
             models_router(guard, lists, self.prices, self.repricer, book_of=self._book, clock=self.clock),
             system_router(self._probe, self.registry, settings.metrics_token),
             *self.enforcement.routers(guard),
+            *self.identity.routers(guard, self.organisations, SqliteAuditLog(self._readers)),
         ]
         app = create_app(routers, lifespan=self._lifespan, hot_paths={**HOT_PATHS, **LEASE_PATHS})
         hot: dict[tuple[str, str], ASGIApp] = {

@@ -53,11 +53,12 @@ class SqliteCodes:
             row = connection.execute(_GET, (user_id, purpose.value)).fetchone()
             if row is None:
                 return Outcome.ABSENT
-            if row["expires_at"] <= at:
+            stored, tries, expires_at = row
+            if expires_at <= at:
                 return Outcome.EXPIRED
-            if row["tries"] >= TRIES_MAX:
+            if tries >= TRIES_MAX:
                 return Outcome.EXHAUSTED
-            if hmac.compare_digest(row["hash"], code_hash):
+            if hmac.compare_digest(stored, code_hash):
                 connection.execute(_DROP, (user_id, purpose.value))
                 return Outcome.MATCHED
             connection.execute(_COUNT, (user_id, purpose.value))

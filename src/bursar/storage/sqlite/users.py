@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from bursar.core.audit import AuditEntry
-from bursar.core.errors import Conflict
+from bursar.core.errors import Conflict, NotFound
 from bursar.core.ids import Org, new_id, text_from_id
 from bursar.directory.organisations import Organisation
 from bursar.identity.roles import Role
@@ -96,6 +96,21 @@ class SqliteUsers:
             return await _joined(transaction, org, user, role, at=user.created_at, actor=actor)
 
         return await self._store.transact(work)
+
+    async def join(self, org: Org, user_id: bytes, role: Role, *, at: int, actor: str) -> Member:
+        """Make a known user a member in that role, or change the role."""
+
+        async def work(transaction: SqliteTransaction) -> bool:
+            user = rows.get_user(transaction.connection, user_id)
+            try:
+                rows.get_membership(transaction.connection, org, user_id)
+            except NotFound:
+                await _joined(transaction, org, user, role, at=at, actor=actor)
+                return True
+            return False
+
+        await self._store.transact(work)
+        return await self.set_role(org, user_id, role, at=at, actor=actor)
 
     async def set_role(self, org: Org, user_id: bytes, role: Role, *, at: int, actor: str) -> Member:
         """Change a member's role."""
