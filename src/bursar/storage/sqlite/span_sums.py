@@ -1,0 +1,264 @@
+"""What was used in a span, by agent or in all, from sums of past hours that are kept in memory.
+
+    rollup_agent, rollup_feature, batch  →  SpanSums.used  →  `agent_lists`, `overview`
+
+A month of many agents has hundreds of thousands of hourly rows, but nearly all of them are over. A
+span is cut into pieces: whole UTC days, single hours near the present, and what its ends cut off
+of an hour (read from the entries, so that every sum is exact). A piece is read once and kept until
+a batch names an hour of it: `batch.hours` tells, so a late call, a correction and a new price are
+seen with the very next question. Nothing is kept that could not be read again.
+"""
+
+import json
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from bursar.analytics.query import Span
+from bursar.core.ids import Org
+from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, hour_of
+from bursar.storage.sqlite.readers import fetch
+
+Used = tuple[int, int, int, int, int, int]
+"""The fields of an `agents.Use`; a plain tuple, since hundreds of thousands of them are added up."""
+
+Uses = dict[int, Used]
+"""By an agent's row number; where agents are not told apart, all of it under 0."""
+
+KEPT_DAYS_MAX = 92
+"""A longer span is summed at once, and not kept."""
+
+KEPT_MAX = 400_000
+"""Most sums kept of all organisations together: some 100 MB at the very most."""
+
+BATCHES_MAX = 50_000
+"""After so many new batches everything is read anew: looking through them would take longer."""
+
+PIECES_MAX = 400
+"""Most pieces kept of an organisation; those of a month and a week are some eighty."""
+
+_MERGED_MAX = 8
+_FINE_MICROS = 6 * MICROS_PER_HOUR
+"""A day is cut into its hours until so long after its end: calls come late by minutes, seldom by hours."""
+
+_LAST = "SELECT coalesce(max(seq), 0) FROM batch WHERE org = ?"
+_TOUCHED = """SELECT DISTINCT hour.value FROM batch, json_each(batch.hours) AS hour
+    WHERE batch.org = ? AND batch.seq > ?"""
+_INPUT = "r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens"
+_OUTPUT = "r.output_tokens + r.reasoning_tokens"
+_COST = "coalesce(r.cost_nusd, 0)"
+# The two halves of a cost are added up apart: that of a whole organisation may leave 64 bits.
+_USED = (
+    "piece", "who", "events", "high", "low", "input_tokens", "output_tokens", "duration_ms", "unpriced",
+)  # fmt: skip
+# Materialised, or SQLite would read the JSON anew for every row that it joins.
+_PIECES = """WITH span (piece, starts_at, ends_at) AS MATERIALIZED (
+        SELECT key, value ->> 0, value ->> 1 FROM json_each(:pieces))
+    SELECT span.piece AS piece, {who} AS who, {sums} FROM span CROSS JOIN {table} AS r
+        ON r.org = :org AND r.{time} >= span.starts_at AND r.{time} < span.ends_at
+    GROUP BY 1, 2"""
+_SUMS = f"""SUM({{sign}} * {{calls}}) AS events, SUM({{sign}} * {_COST} >> 32) AS high,
+    SUM({{sign}} * {_COST} & 4294967295) AS low, SUM({{sign}} * ({_INPUT})) AS input_tokens,
+    SUM({{sign}} * ({_OUTPUT})) AS output_tokens, SUM({{sign}} * r.duration_ms) AS duration_ms,
+    SUM({{sign}} * {{unpriced}}) AS unpriced"""
+_WHOLE_SUMS = _SUMS.format(sign="1", calls="r.requests", unpriced="r.unpriced_requests")
+
+
+class _Statements(NamedTuple):
+    """Sums of pieces: of whole hours, and of cut ones, whose events and corrections add up."""
+
+    whole: tuple[str, ...]
+    cut: tuple[str, ...]
+
+
+def _statements(table: str, who: str) -> _Statements:
+    whole = _PIECES.format(who=who, table=table, time="hour", sums=_WHOLE_SUMS)
+    cut = (
+        _PIECES.format(who=who, table=entries, time="occurred_at", sums=_cut_sums(sign))
+        for entries, sign in (("event", "1"), ("entry", "r.sign"))
+    )
+    return _Statements((whole,), tuple(cut))
+
+
+def _cut_sums(sign: str) -> str:
+    return _SUMS.format(sign=sign, calls="1", unpriced="(r.cost_nusd IS NULL)")
+
+
+_BY_AGENT = _statements("rollup_agent", "r.agent")
+_IN_ALL = _statements("rollup_feature", "0")
+
+
+class SpanSums:
+    """One per process and kind of sum, by agent or in all; several readers' threads may ask at once."""
+
+    def __init__(self, *, by_agent: bool) -> None:
+        self._statements = _BY_AGENT if by_agent else _IN_ALL
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Org, _Kept] = OrderedDict()
+
+    def used(self, connection: sqlite3.Connection, org: Org, spans: Sequence[Span], now: int) -> list[Uses]:
+        """Return what was used in each span, by agent; those that used nothing may be missing.
+
+        Args:
+            connection: With a snapshot begun of which nothing was read yet, so that snapshots
+                follow each other as the calls here do.
+            org: Whose agents.
+            spans: Half-open; each on its own.
+            now: The present; only decides how finely its neighbourhood is cut.
+        """
+        kept = self._of(org)
+        with kept.lock:
+            kept.follow(connection, org)
+            fine_from = (now - _FINE_MICROS) // MICROS_PER_DAY * MICROS_PER_DAY
+            settled_to = hour_of(now) - MICROS_PER_HOUR
+            found = []
+            for span in spans:
+                if span.ends_at - span.starts_at > KEPT_DAYS_MAX * MICROS_PER_DAY:
+                    found.append(merged(_read(self._statements, connection, org, whole_and_cut(span))))
+                    continue
+                pieces = pieces_of(span, fine_from)
+                kept.read(connection, org, pieces)
+                found.append(kept.merged(pieces, settled_to))
+            kept.forget_oldest()
+            kept.size = sum(map(len, kept.pieces.values())) + sum(map(len, kept.settled.values()))
+        self._make_room()
+        return found
+
+    def _of(self, org: Org) -> "_Kept":
+        with self._lock:
+            kept = self._kept.setdefault(org, _Kept(self._statements))
+            self._kept.move_to_end(org)
+            return kept
+
+    def _make_room(self) -> None:
+        with self._lock:
+            while len(self._kept) > 1 and sum(kept.size for kept in self._kept.values()) > KEPT_MAX:
+                self._kept.popitem(last=False)
+
+
+class _Kept:
+    """One organisation's pieces, as they are after the batch numbered `seq`; its lock must be held."""
+
+    def __init__(self, statements: _Statements) -> None:
+        self._statements = statements
+        self.lock = threading.Lock()
+        self.seq = 0
+        self.pieces: OrderedDict[Span, Uses] = OrderedDict()
+        self.settled: OrderedDict[tuple[Span, ...], Uses] = OrderedDict()
+        self.size = 0
+
+    def follow(self, connection: sqlite3.Connection, org: Org) -> None:
+        """Forget the pieces that were touched since, up to the snapshot's last batch."""
+        last = int(connection.execute(_LAST, (org,)).fetchone()[0])
+        if last - self.seq > BATCHES_MAX or last < self.seq:
+            self.pieces.clear()
+        elif last > self.seq and self.pieces:
+            touched = {int(hour) for (hour,) in connection.execute(_TOUCHED, (org, self.seq))}
+            for piece in [piece for piece in self.pieces if _is_touched(piece, touched)]:
+                del self.pieces[piece]
+        self.seq = last
+        for cold in [cold for cold in self.settled if not self.pieces.keys() >= set(cold)]:
+            del self.settled[cold]
+
+    def read(self, connection: sqlite3.Connection, org: Org, pieces: Iterable[Span]) -> None:
+        """Read the pieces that are not there."""
+        missing = [piece for piece in pieces if piece not in self.pieces]
+        self.pieces.update(zip(missing, _read(self._statements, connection, org, missing), strict=True))
+        for piece in pieces:
+            self.pieces.move_to_end(piece)
+
+    def forget_oldest(self) -> None:
+        """Let go of what was not asked for lately."""
+        while len(self.pieces) > PIECES_MAX:
+            self.pieces.popitem(last=False)
+
+    def merged(self, pieces: Sequence[Span], settled_to: int) -> Uses:
+        """Return the sum of pieces; that of those which end by `settled_to` is kept."""
+        cold = tuple(piece for piece in pieces if piece.ends_at <= settled_to)
+        found = self.settled.get(cold)
+        if found is None:
+            found = self.settled[cold] = merged([self.pieces[piece] for piece in cold])
+            if len(self.settled) > _MERGED_MAX:
+                self.settled.popitem(last=False)
+        self.settled.move_to_end(cold)
+        return merged([found, *(self.pieces[piece] for piece in pieces if piece.ends_at > settled_to)])
+
+
+def whole_and_cut(span: Span) -> list[Span]:
+    """Return a span's whole hours as one piece, and the ends that cut an hour as others."""
+    first = -(-span.starts_at // MICROS_PER_HOUR) * MICROS_PER_HOUR
+    last = hour_of(span.ends_at)
+    ends = [Span(span.starts_at, first), Span(first, last), Span(last, span.ends_at)]
+    if first > last:
+        ends = [span]
+    return [piece for piece in ends if piece.starts_at < piece.ends_at]
+
+
+def pieces_of(span: Span, fine_from: int) -> list[Span]:
+    """Return the pieces of a span, in order: cut ends, days of UTC, and hours from `fine_from` on.
+
+    `fine_from` is a day's beginning. What lies between an end and the next day's beginning is one piece.
+    """
+    found: list[Span] = []
+    for part in whole_and_cut(span):
+        if part.starts_at % MICROS_PER_HOUR or part.ends_at % MICROS_PER_HOUR:
+            found.append(part)
+            continue
+        starts_at = part.starts_at
+        while starts_at < part.ends_at:
+            length = MICROS_PER_HOUR if starts_at >= fine_from else MICROS_PER_DAY
+            ends_at = min((starts_at // length + 1) * length, part.ends_at)
+            found.append(Span(starts_at, ends_at))
+            starts_at = ends_at
+    return found
+
+
+def merged(parts: Sequence[Uses]) -> Uses:
+    """Return the sum of several; a single one is returned as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    total: Uses = {}
+    for part in parts:
+        _add(total, part.items())
+    return total
+
+
+def _add(total: Uses, part: Iterable[tuple[int, Used]]) -> None:
+    for agent, used in part:
+        known = total.get(agent)
+        if known is None:
+            total[agent] = used
+        else:
+            a, b, c, d, e, f = used
+            total[agent] = (
+                known[0] + a,
+                known[1] + b,
+                known[2] + c,
+                known[3] + d,
+                known[4] + e,
+                known[5] + f,
+            )
+
+
+def _read(
+    statements: _Statements, connection: sqlite3.Connection, org: Org, pieces: Sequence[Span]
+) -> list[Uses]:
+    """Return what was used in each piece: whole hours from the roll-up, cut ones from entries."""
+    found: list[Uses] = [{} for _ in pieces]
+    whole = {n: p for n, p in enumerate(pieces) if not (p[0] % MICROS_PER_HOUR or p[1] % MICROS_PER_HOUR)}
+    cut = {n: p for n, p in enumerate(pieces) if n not in whole}
+    for wanted, parts in ((whole, statements.whole), (cut, statements.cut)):
+        for sql in parts if wanted else ():
+            asked: dict[str, int | bytes | str | None] = {"org": org, "pieces": json.dumps(wanted)}
+            for number, who, *sums in fetch(connection, sql, _USED, asked):
+                events, high, low, *rest = (int(cell or 0) for cell in sums)
+                tokens_in, tokens_out, duration, unpriced = rest
+                used = (events, (high << 32) + low, tokens_in, tokens_out, duration, unpriced)
+                _add(found[int(number or 0)], [(int(who or 0), used)])
+    return found
+
+
+def _is_touched(piece: Span, touched: set[int]) -> bool:
+    return any(hour in touched for hour in range(hour_of(piece.starts_at), piece.ends_at, MICROS_PER_HOUR))
