@@ -6,11 +6,13 @@ unit in their name.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +23,8 @@ from pydantic_settings import (
 CONFIG_VARIABLE = "BURSAR_CONFIG"
 CONFIG_NAME = "bursar.toml"
 DEFAULT_PORT = 8317
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_SENDER = re.compile(r"[^\r\n]*[^\s@<>]+@[^\s@<>]+>?")
 
 
 class Settings(BaseSettings):
@@ -54,9 +58,69 @@ class Settings(BaseSettings):
     key_usage_seconds: float = Field(
         default=5.0, gt=0, description="Seconds between two writes of when keys were last used."
     )
+    record_beyond_quota: bool = Field(
+        default=False,
+        description="Record events beyond an organisation's events per day before refusing them.",
+    )
     metrics_token: str = Field(
         default="", description="Token that /metrics asks for when the caller is not on this machine."
     )
+
+    public_url: str = Field(
+        default="", description="Where people reach this server, such as https://bursar.example.com."
+    )
+    strict_sign_up: bool = Field(
+        default=False, description="Answer sign-ups alike whether an address is known or not."
+    )
+    smtp_host: str = Field(default="", description="Mail server; empty prints mails to the console.")
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="Port of the mail server.")
+    smtp_security: str = Field(
+        default="starttls", pattern="^(starttls|tls|none)$", description="starttls, tls or none."
+    )
+    smtp_user: str = Field(default="", description="Name to log in with at the mail server.")
+    smtp_password: str = Field(default="", description="Password of that name.")
+    mail_from: str = Field(
+        default="", validate_default=True, description="Address that mails come from; needed with smtp_host."
+    )
+    oidc_issuer: str = Field(default="", description="OpenID Connect issuer to sign in with; empty for none.")
+    oidc_client_id: str = Field(
+        default="", validate_default=True, description="Our name there; needed with oidc_issuer."
+    )
+    oidc_client_secret: str = Field(default="", description="Our secret there; empty for a public client.")
+    oidc_label: str = Field(default="Single sign-on", max_length=64, description="What the button says.")
+    oidc_domains: str = Field(
+        default="",
+        description="Domains, parted by commas, whose people may join the first organisation by signing in.",
+    )
+
+    @field_validator("public_url", "oidc_issuer")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query):
+            raise ValueError(f"{value!r} is no address such as https://bursar.example.com")
+        return value.rstrip("/")
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer_is_safe(cls, value: str) -> str:
+        if value.startswith("http://") and urlsplit(value).hostname not in _LOOPBACK:
+            raise ValueError("must begin with https:// (http:// is for this machine only)")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mails_have_a_sender(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("smtp_host") and not _SENDER.fullmatch(value):
+            raise ValueError("must be an address such as bursar@example.com when smtp_host is set")
+        return value
+
+    @field_validator("oidc_client_id")
+    @classmethod
+    def _issuer_knows_us(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("oidc_issuer") and not (value and info.data.get("public_url")):
+            raise ValueError("oidc_client_id and public_url are needed when oidc_issuer is set")
+        return value
 
     @field_validator("zone")
     @classmethod

@@ -17,7 +17,7 @@ _PREFIX = f"{PREFIX}_"
 _OTHER_VARIABLES = {"BURSAR_CONFIG", "BURSAR_KEY", "BURSAR_READ_KEY"}
 """Variables that are no settings: the file's place, and two that our documentation lets people set."""
 
-_SECRETS = {"metrics_token"}
+_SECRETS = {"metrics_token", "oidc_client_secret", "smtp_password"}
 
 
 class Setting(NamedTuple):

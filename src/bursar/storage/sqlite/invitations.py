@@ -25,6 +25,9 @@ _REVOKE = """UPDATE invitation SET revoked_at = ?
 _ACCEPT = """UPDATE invitation SET accepted_at = ?1
     WHERE hash = ?2 AND email = ?3 AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > ?1
         AND EXISTS (SELECT 1 FROM organisation AS o WHERE o.org = invitation.org AND o.deleted_at IS NULL)"""
+_OPEN_FOR = """SELECT i.hash FROM invitation AS i JOIN organisation AS o ON o.org = i.org
+    WHERE i.email = ?1 AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > ?2
+        AND o.deleted_at IS NULL ORDER BY i.created_at, i.id"""
 _VERIFY = "UPDATE user_account SET verified_at = ? WHERE id = ? AND verified_at IS NULL"
 
 
@@ -54,6 +57,10 @@ class SqliteInvitations:
         """Return the invitation of that code, over or not."""
         row = self._reader.execute(_FIND, (code_hash,)).fetchone()
         return None if row is None else _invitation_from_row(row)
+
+    async def open_for(self, email: str, *, at: int) -> list[bytes]:
+        """Return the hashes of the open invitations of an address."""
+        return [bytes(row[0]) for row in self._reader.execute(_OPEN_FOR, (email, at))]
 
     async def accept(self, code_hash: bytes, user: User, *, at: int) -> Membership:
         """Make `user` a member; the link proves the address."""
