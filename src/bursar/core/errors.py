@@ -19,7 +19,9 @@ maps kinds to its own status and body.
         └── StorageFull                       the disk is full
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Kind(StrEnum):
@@ -41,6 +43,8 @@ class AppError(Exception):
 
     kind = Kind.INVALID
     code = "error"
+    more: Mapping[str, object] = MappingProxyType({})
+    """What else a program may want to read in the answer."""
 
     def __init__(self, detail: str, *, field: str | None = None) -> None:
         super().__init__(detail)

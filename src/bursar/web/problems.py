@@ -69,7 +69,7 @@ def problem(
 
 def problem_of(error: AppError) -> dict[str, object]:
     """Return the body of one of our errors."""
-    extra: dict[str, object] = {}
+    extra: dict[str, object] = dict(error.more)
     if error.field is not None:
         extra["field"] = error.field
     if isinstance(error, RateLimited):

@@ -31,6 +31,7 @@ from bursar.identity.ports import KeyStore
 from bursar.ingestion.intake import Intake
 from bursar.ingestion.ports import PriceBooks
 from bursar.jobs.schedule import Job
+from bursar.storage.sqlite.alert_reads import SqliteConfigReader
 from bursar.storage.sqlite.budget_explain import SqliteExplainer
 from bursar.storage.sqlite.budget_history import SqliteHistory
 from bursar.storage.sqlite.budget_reads import SqliteBudgetReader
@@ -82,7 +83,10 @@ class Enforcement:
         self._due = Due(store, self.desk, self.now)
         self.sketches = Sketches(SqliteSketches(store, readers))
         self.spending = Spending(self.indexes, self.now, self.sketches)
-        self._budgets = BudgetRoutes(self.desk, SqliteBudgetReader(readers), keys, self.now)
+        self.budget_routes = self._budgets = BudgetRoutes(
+            self.desk, SqliteBudgetReader(readers), keys, self.now
+        )
+        self.configs = SqliteConfigReader(readers)
         self._holds = SqliteHoldReader(readers)
         self._known_budgets = KnownBudgets(self.indexes, self._holds)
         self._explainer = SqliteExplainer(readers)

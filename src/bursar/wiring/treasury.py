@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from bursar.core.ids import Org, new_id
-from bursar.core.time import monotonic_clock, system_clock
+from bursar.core.time import MICROS_PER_SECOND, monotonic_clock, system_clock
 from bursar.directory.organisations import Organisation
 from bursar.http.app import create_app
 from bursar.http.v1.costs import costs_router
@@ -38,6 +38,7 @@ from bursar.http.v1.system import system_router
 from bursar.http.v1.track import TrackEndpoint
 from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
+from bursar.ingestion.admission import Admission
 from bursar.ingestion.books import Books
 from bursar.ingestion.intake import Intake, Receipt
 from bursar.ingestion.reprice import Repricer
@@ -47,6 +48,7 @@ from bursar.ledger.verification import VerifyReport
 from bursar.pricing.engine import CostBasis, PriceBook, canonical
 from bursar.settings import Settings
 from bursar.storage.sqlite import verify
+from bursar.storage.sqlite.admission import SqliteAdmissionReader
 from bursar.storage.sqlite.audit_log import SqliteAuditLog
 from bursar.storage.sqlite.connection import ENGINE, answers
 from bursar.storage.sqlite.cursors import SqliteCursors
@@ -65,6 +67,7 @@ from bursar.web.edge import Edge
 from bursar.web.guard import Guard
 from bursar.web.metrics import HttpMetrics, LedgerMetrics
 from bursar.web.principal import Authenticator
+from bursar.wiring.clients import client_routers
 from bursar.wiring.enforcement import Enforcement
 from bursar.wiring.identity import Identity
 
@@ -110,6 +113,13 @@ class Treasury:
             self.keys, self.organisations, self.operator_token, clock, self.identity.persons
         )
         self.identity.on_change(self.authenticator.forget)
+        self.admission = Admission(
+            self.organisations,
+            SqliteAdmissionReader(self._readers),
+            clock=clock,
+            monotonic=lambda: monotonic() / MICROS_PER_SECOND,
+            records_beyond=settings.record_beyond_quota,
+        )
         self.registry = CollectorRegistry()
         self.ledger_metrics = LedgerMetrics(self.registry)
         self.intake = Intake(
@@ -193,7 +203,9 @@ class Treasury:
         guard = Guard(self.authenticator)
         limits = BodyLimits(wire_bytes_max=settings.wire_bytes_max, bytes_max=settings.body_bytes_max)
         decoder = IngestDecoder(events_max=settings.batch_events_max)
-        ingest = IngestEndpoint(self.authenticator, limits, decoder, self.intake, self.clock)
+        ingest = IngestEndpoint(
+            self.authenticator, limits, decoder, self.intake, self.clock, admission=self.admission
+        )
         track = TrackEndpoint(self.authenticator, limits, self.intake, self.clock)
         events = EventsEndpoint(
             self.authenticator,
@@ -222,6 +234,7 @@ class Treasury:
             models_router(guard, lists, self.prices, self.repricer, book_of=self._book, clock=self.clock),
             system_router(self._probe, self.registry, settings.metrics_token),
             *self.enforcement.routers(guard),
+            *client_routers(self, guard),
             *self.identity.routers(guard, self.organisations, SqliteAuditLog(self._readers)),
         ]
         app = create_app(routers, lifespan=self._lifespan, hot_paths={**HOT_PATHS, **LEASE_PATHS})

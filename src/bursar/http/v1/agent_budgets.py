@@ -40,14 +40,15 @@ def agent_budgets_router(guard: Guard, routes: BudgetRoutes) -> APIRouter:
         found = await routes.reader.budgets(principal.org, sight, at, after=b"", most=PAGE_MAX + 1)
         stop = standing_stop(await routes.reader.gate(principal.org, key, at), key)
         keys = await routes.key_texts(principal.org, [seen.budget.scope for seen in found])
-        budgets = [_body(seen, keys) for seen in found[:PAGE_MAX]]
+        budgets = [agent_budget_body(seen, keys) for seen in found[:PAGE_MAX]]
         shown = {"budgets": budgets, "data": budgets, "has_more": len(found) > PAGE_MAX}
         return answer({"agent": name, **status_body(stop), **shown})
 
     return router
 
 
-def _body(seen: Seen, keys: KeyTexts) -> dict[str, object]:
+def agent_budget_body(seen: Seen, keys: KeyTexts) -> dict[str, object]:
+    """Return a budget in both vocabularies."""
     budget, window = seen
     settled, limit = (0, budget.limit) if window is None else (window.settled, window.limit)
     return budget_body(seen, keys) | {

@@ -10,13 +10,17 @@ budget that is used up, or a kill, reaches it (`stops`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
 from bursar.core.errors import AppError, InvalidInput, TooLarge, Unavailable
+from bursar.core.time import text_from_micros
+from bursar.directory.organisations import Organisation
 from bursar.http.v1.ingest_body import Decoded, IngestDecoder, ItemError
 from bursar.http.v1.stops import Verdict, headers_of, stopped_body, verdict_of
 from bursar.identity.keys import Scope as KeyScope
+from bursar.ingestion.admission import ALL, Admission, Admitted, Refusal
 from bursar.ingestion.intake import Intake, Receipt
 from bursar.web.bodies import read_body
 from bursar.web.edge import respond
@@ -59,38 +63,88 @@ class IngestEndpoint:
         decoder: IngestDecoder,
         intake: Intake,
         clock: Callable[[], int],
+        *,
+        admission: Admission,
     ) -> None:
         self._authenticator = authenticator
         self._limits = limits
         self._decoder = decoder
         self._intake = intake
         self._clock = clock
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         principal = await self._authenticator.principal(scope["headers"])
         principal.require(KeyScope.INGEST)
+        organisation = await self._admission.of(principal.org)
         raw = await self._limits.read(scope, receive)
         try:
             decoded = self._decoder.decode(raw, principal, self._clock())
         except InvalidInput as error:
             await respond(send, 422, _refused([ItemError(-1, error.field or "", error.detail)], 0, 1))
             return
+        count = len(decoded.events)
+        decoded, admitted = await self._admitted(organisation, decoded)
+        receipt = Receipt(None, 0)
         try:
             receipt = await self._intake.record(principal.org, decoded.events)
         except Unavailable as error:
             await respond_burst(send, error)
             return
-        rejected = len(decoded.errors) + len(receipt.conflicts) + len(receipt.quarantined)
-        verdict = verdict_of(receipt.seen, decoded.events)
-        headers = headers_of(verdict, self._clock())
-        if verdict.code is not None:
-            body = stopped_body(verdict, recorded=receipt.recorded, rejected=rejected)
-            await respond(send, 429, body, headers=headers)
-        elif decoded.errors:
-            await respond(send, 422, _refused(decoded.errors, receipt.recorded, rejected), headers=headers)
-        else:
-            await respond(send, 202, _accepted(decoded, receipt, verdict), headers=headers)
+        finally:
+            if organisation is not None:
+                fresh = receipt.recorded - len(receipt.duplicates)
+                self._admission.returned(principal.org, len(decoded.events) - fresh)
+        outcome = _Outcome(decoded, receipt, admitted, count - len(decoded.events))
+        await _answer(send, outcome, self._clock())
+
+    async def _admitted(
+        self, organisation: Organisation | None, decoded: Decoded
+    ) -> tuple[Decoded, Admitted]:
+        """Return what of a body is recorded."""
+        if organisation is None:
+            return decoded, ALL
+        admitted = await self._admission.admit(organisation, decoded.events)
+        if admitted.positions is None:
+            return decoded, admitted
+        events = [decoded.events[place] for place in admitted.positions]
+        positions = [decoded.positions[place] for place in admitted.positions]
+        return Decoded(events, positions, decoded.errors), admitted
+
+
+class _Outcome(NamedTuple):
+    """What became of a body: what was recorded of it, and how much was dropped for a quota."""
+
+    decoded: Decoded
+    receipt: Receipt
+    admitted: Admitted
+    dropped: int
+
+    @property
+    def rejected(self) -> int:
+        """How many of its items were not recorded."""
+        lost = len(self.receipt.conflicts) + len(self.receipt.quarantined)
+        return len(self.decoded.errors) + lost + self.dropped
+
+
+async def _answer(send: Send, outcome: _Outcome, now: int) -> None:
+    """Tell the sender to go on, to come again, or to stop."""
+    decoded, receipt, admitted, _ = outcome
+    verdict = verdict_of(receipt.seen, decoded.events)
+    headers = headers_of(verdict, now)
+    if admitted.is_whole and admitted.refusal is not None:
+        if admitted.refusal.retry_after_s is not None:
+            headers = (*headers, (b"retry-after", str(admitted.refusal.retry_after_s).encode()))
+        await respond(send, 429, _over_quota(outcome, admitted.refusal), headers=headers)
+    elif verdict.code is not None:
+        body = stopped_body(verdict, recorded=receipt.recorded, rejected=outcome.rejected)
+        await respond(send, 429, body, headers=headers)
+    elif decoded.errors:
+        body = _refused(decoded.errors, receipt.recorded, outcome.rejected)
+        await respond(send, 422, body, headers=headers)
+    else:
+        await respond(send, 202, _accepted(outcome, verdict), headers=headers)
 
 
 async def respond_burst(send: Send, error: AppError) -> None:
@@ -99,15 +153,16 @@ async def respond_burst(send: Send, error: AppError) -> None:
     await respond(send, 429, body, headers=((b"retry-after", str(RETRY_AFTER_S).encode()),))
 
 
-def _accepted(decoded: Decoded, receipt: Receipt, verdict: Verdict) -> dict[str, object]:
+def _accepted(outcome: _Outcome, verdict: Verdict) -> dict[str, object]:
     """Return the 202 body: the reference's four fields, and what else is worth knowing."""
+    decoded, receipt, admitted, _ = outcome
     rejected = [(index, "idempotency_conflict") for index in receipt.conflicts]
     rejected += [(index, "amount_overflow") for index in receipt.quarantined]
     body: dict[str, object] = {
         "accepted": receipt.recorded,
-        "rejected": len(rejected),
+        "rejected": outcome.rejected,
         "mode": "direct",
-        "rejected_agents": list(verdict.stopped),
+        "rejected_agents": [*verdict.stopped, *admitted.rejected_agents],
         "duplicates": len(receipt.duplicates),
         "batch": receipt.batch,
     }
@@ -117,7 +172,29 @@ def _accepted(decoded: Decoded, receipt: Receipt, verdict: Verdict) -> dict[str,
         body["rejected_items"] = [
             {"index": decoded.positions[index], "code": code} for index, code in sorted(rejected)
         ]
+    if admitted.refusal is not None:
+        body["reason"], body["detail"] = admitted.refusal.reason, admitted.refusal.detail
+        body |= admitted.refusal.more
     return body
+
+
+def _over_quota(outcome: _Outcome, refusal: Refusal) -> dict[str, object]:
+    """Return the 429 body of a request that is beyond a quota, with what was recorded of it."""
+    recorded = outcome.receipt.recorded
+    return problem(
+        429,
+        refusal.reason,
+        refusal.detail,
+        {
+            "reason": refusal.reason,
+            "rejected_agents": list(outcome.admitted.rejected_agents),
+            "resume_at": None if refusal.resume_at is None else text_from_micros(refusal.resume_at),
+            "recorded": recorded,
+            "accepted": recorded,
+            "rejected": outcome.rejected,
+            **refusal.more,
+        },
+    )
 
 
 def _refused(errors: Sequence[ItemError], accepted: int, rejected: int) -> dict[str, object]:
