@@ -43,3 +43,26 @@ def test_only_the_operator_makes_organisations(tmp_path: Path) -> None:
         assert refused.status_code == 403
         assert server.client.post("/v1/organisations", json={"name": "three"}).status_code == 401
         assert [one["name"] for one in server.get("/v1/organisations").json()["data"]] == ["default", "two"]
+
+
+def test_an_owner_is_made_at_once_and_the_token_works(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    owner = ("--email", "Alice@Example.com", "--password", "correct horse battery")
+    made = bursar("init", "--data-dir", data, "--org", "acme", *owner, "--json").document
+    assert made["owner_email"] == "alice@example.com"
+    (listed,) = bursar("users", "list", "--data-dir", data, "--json").document["data"]
+    assert (listed["email"], listed["role"], listed["verified"]) == ("alice@example.com", "owner", True)
+    again = bursar("init", "--data-dir", data, "--org", "second", *owner, "--json").document
+    with running_server(data) as server:
+        for token in (made["owner_token"], again["owner_token"]):
+            assert len(server.get("/v1/keys", key=token, org="second").json()["keys"]) == 2
+        assert server.get("/v1/keys", key=again["owner_token"], org="nobodys").status_code == 404
+
+
+def test_an_owner_who_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for owner in (["--email", "a@b.example"], ["--email", "nobody", "--password", "correct horse battery"],
+                  ["--email", "a@b.example", "--password", "password"]):  # fmt: skip
+        ran = bursar("init", "--data-dir", data, *owner)
+        assert (ran.code, ran.out) == (2, "")
+        assert not data.exists()

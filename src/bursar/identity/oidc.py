@@ -82,6 +82,10 @@ class Oidc:
         self._keys: KeySet | None = None
         self._read_at = 0.0
 
+    def now(self) -> int:
+        """Return the time in microseconds UTC."""
+        return self._clock()
+
     async def begin(self, return_to: str) -> tuple[str, Attempt]:
         """Return the address to send the browser to, and the attempt to keep in it.
 

@@ -229,7 +229,8 @@ class Tokens:
         now = self._clock()
         usable = [key for key in self._keys.values() if key.retired_at is None and not _is_over(key, now)]
         if not usable:
-            return self._keys[await self.rotate()]
+            kid = await self.rotate()
+            return self._keys[kid]
         return usable[-1]
 
     def _read(self) -> None:

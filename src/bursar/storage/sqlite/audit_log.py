@@ -33,7 +33,7 @@ class SqliteAuditLog:
             "org": org,
             "before": _SEQ_MAX if before is None else before,
             "actor": query.actor,
-            "action": query.action,
+            "action": "" if query.action == "*" else query.action,
             "beginning": query.action.removesuffix("*") if query.action.endswith("*") else "",
             "since": query.since,
             "until": query.until,
