@@ -18,6 +18,7 @@ from bursar.cli import (
     audit,
     budgets,
     check_config,
+    clock,
     doctor,
     events,
     failures,
@@ -69,6 +70,7 @@ app.add_typer(budgets.app, name="budgets")
 app.add_typer(holds.app, name="holds")
 app.add_typer(agents.app, name="agents")
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(clock.app, name="clock")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the library calls it so

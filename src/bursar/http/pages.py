@@ -51,6 +51,23 @@ _FRONT = """<h1>Bursar</h1>
   "timestamp": "'$(date -u +%FT%TZ)'"}}]}}'</pre>
 <h2>See what it cost</h2>
 <pre>bursar report --by model</pre>
+<h2>Set a limit, stop an agent</h2>
+<pre>bursar budgets create 1 --agent my-agent   # 1 US dollar a day, refused beyond
+bursar budgets list                        # spent, held, left, and when it resets
+bursar agents kill my-agent                # no call is granted from now on
+bursar agents resume my-agent</pre>
+<p>A call that asks first never passes a hard limit. Whoever has a key asks before the call, and says
+afterwards what it has cost, or that it never was (<code>/void</code>):</p>
+<pre>curl {base}v1/holds \\
+  -H "Authorization: Bearer $BURSAR_KEY" -H 'Content-Type: application/json' -d '
+{{"agent": "my-agent", "model": "gpt-4o", "amount_usd": "0.01",
+  "idempotency_key": "call-1"}}'
+
+curl {base}v1/holds/$HOLD/settle \\
+  -H "Authorization: Bearer $BURSAR_KEY" -H 'Content-Type: application/json' -d '
+{{"cost_usd": "0.008"}}'</pre>
+<p>201 means go on, 402 no room (and until when), 403 stopped (and by whom). Budgets, what they raised and
+who is stopped: <code>/v1/budgets</code>, <code>/v1/incidents</code>, <code>/v1/gates</code>, with a key.</p>
 <h2>Look around</h2>
 <ul>
   <li><a href="/docs">Every route</a>, <a href="/openapi.json">as OpenAPI</a></li>
@@ -58,8 +75,9 @@ _FRONT = """<h1>Bursar</h1>
   <li><a href="/v1/status">Status</a>, <a href="/metrics">metrics</a></li>
 </ul>
 <h2>What comes here</h2>
-<p>This page becomes the dashboard: spend over time, budgets that hold, agents to pause and kill, alerts.
-Until then the command line and the API show every figure.</p>"""
+<p>This page becomes the dashboard: spend over time, what is left of each budget, buttons that pause and
+kill, alerts that are delivered. Until then the command line and the API show every figure and stop
+every agent.</p>"""
 
 
 def pages_router(document: Callable[[], Mapping[str, object]]) -> APIRouter:
