@@ -37,8 +37,9 @@ def test_the_first_run_prints_a_key_and_one_line_that_records_an_event(tmp_path:
         assert again.returncode == 0
     with running_server(tmp_path / "data") as server:
         assert server.ingest_key is None
-        assert server.base_url in server.greeting
-        assert len(server.greeting.splitlines()) == 1
+        line, *owner = server.greeting.splitlines()
+        assert server.base_url in line
+        assert owner[1].strip().startswith(f"{server.base_url}/v1/auth/first-run?token=first_")
 
 
 def test_the_address_lies_beside_the_ledger_for_its_owner_only_while_it_runs(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ LOCK_WAIT_S = 5.0
 """How long to wait for a command that is just at work on the ledger."""
 
 _POLL_S = 0.05
+_OWNER_LINE = "Nobody owns the organisation yet. Become its owner (this link works once, for a day):"
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
 
@@ -66,9 +67,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     treasury = _open(settings)
     url = _url(listener)
     first_key = await _first_run(treasury)
+    link = await _owner_link(treasury, url)
 
     def on_started() -> None:
-        write(_greeting(settings, url, first_key))
+        write(_greeting(settings, url, first_key, link))
         address = ServerAddress(url, os.getpid(), text_from_micros(system_clock()))
         write_address(settings.data_dir, address)
         _settle()
@@ -159,7 +161,7 @@ def _open(settings: Settings) -> Treasury:
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            return Treasury(settings)
+            return Treasury(settings, write=write)
         except Unavailable as error:
             address = running_address(settings.data_dir)
             if address is not None or time.monotonic() > deadline:
@@ -175,6 +177,14 @@ async def _first_run(treasury: Treasury) -> str | None:
     settings = treasury.settings
     made = await treasury.create_organisation(settings.org, settings.zone)
     return await treasury.create_key(made.org, "first ingest key", frozenset({Scope.INGEST, Scope.READ}))
+
+
+async def _owner_link(treasury: Treasury, url: str) -> str | None:
+    """Return a link whose holder becomes the first organisation's owner; None when it has one."""
+    org = await treasury.doors.first_org()
+    code = None if org is None else await treasury.doors.first_run.offer(org)
+    base = treasury.settings.public_url or url
+    return None if code is None else f"{base}/v1/auth/first-run?token={code}"
 
 
 def _settle() -> None:
@@ -194,10 +204,11 @@ def _program() -> str:
     return quote(os.path.relpath(called) if Path(called).is_relative_to(Path.cwd()) else called)
 
 
-def _greeting(settings: Settings, url: str, first_key: str | None) -> str:
+def _greeting(settings: Settings, url: str, first_key: str | None, link: str | None) -> str:
     data_dir = settings.data_dir.resolve()
     if first_key is None:
-        return f"Bursar {bursar.__version__} serves on {url} (data in {data_dir})"
+        line = f"Bursar {bursar.__version__} serves on {url} (data in {data_dir})"
+        return line if link is None else f"{line}\n{_OWNER_LINE}\n  {link}"
     event = (
         '{"events":[{"agent_name":"my-agent","provider":"openai","model":"gpt-4o","input_tokens":1500,'
         '"output_tokens":800,"cost":0,"timestamp":"\'"$(date -u +%FT%TZ)"\'"}]}'
@@ -223,5 +234,6 @@ def _greeting(settings: Settings, url: str, first_key: str | None) -> str:
             "See what it cost:",
             "",
             f"  {_program()} report --data-dir {quote(str(settings.data_dir))}",
+            *([] if link is None else ["", _OWNER_LINE, "", f"  {link}"]),
         ]
     )

@@ -73,7 +73,7 @@ class ConsoleMailer:
         write: Takes the text; runs on a thread, since a full pipe would hold it up.
     """
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
 
     async def send(self, mail: Mail) -> None:

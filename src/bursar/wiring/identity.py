@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
+from bursar.delivery.mail import MailQueue
 from bursar.directory.organisations import OrganisationStore
 from bursar.http.v1.audit import audit_router
 from bursar.http.v1.members import MemberRoutes, members_router
@@ -54,10 +55,17 @@ class Identity:
         """Say what has to forget cached credentials when a session, token or role has changed."""
         self._forget = forget
 
-    def routers(self, guard: Guard, organisations: OrganisationStore, audit: AuditReader) -> list[APIRouter]:
+    def routers(
+        self,
+        guard: Guard,
+        organisations: OrganisationStore,
+        audit: AuditReader,
+        mails: MailQueue,
+        public_url: str,
+    ) -> list[APIRouter]:
         """Return the routes of members and of the audit log."""
         return [
-            members_router(guard, MemberRoutes(self.people, organisations)),
+            members_router(guard, MemberRoutes(self.people, organisations, mails, public_url)),
             audit_router(guard, audit),
         ]
 

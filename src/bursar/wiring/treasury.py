@@ -67,7 +67,9 @@ from bursar.web.edge import Edge
 from bursar.web.guard import Guard
 from bursar.web.metrics import HttpMetrics, LedgerMetrics
 from bursar.web.principal import Authenticator
+from bursar.wiring.accounts import Doors
 from bursar.wiring.clients import client_routers
+from bursar.wiring.dashboard import dashboard_routers
 from bursar.wiring.enforcement import Enforcement
 from bursar.wiring.identity import Identity
 
@@ -83,8 +85,11 @@ class Treasury:
         *,
         clock: Callable[[], int] = system_clock,
         monotonic: Callable[[], int] = monotonic_clock,
+        write: Callable[[str], object] = str,
     ) -> None:
         """Open the data directory of `settings`.
+
+        `write` prints mails where there is no mail server; by itself nobody hears it.
 
         Raises:
             Unavailable: Another process has it open.
@@ -108,7 +113,17 @@ class Treasury:
         )
         spending = self.enforcement.spending
         self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock, spending)
-        self.identity = Identity(SqliteIdentity(self.store, self._reader), self.operator_token, clock=clock)
+        people = SqliteIdentity(self.store, self._reader)
+        self.identity = Identity(people, self.operator_token, clock=clock)
+        self.doors = Doors(
+            settings,
+            self.identity,
+            people,
+            self.organisations,
+            self.operator_token,
+            clock=clock,
+            write=write,
+        )
         self.authenticator = Authenticator(
             self.keys, self.organisations, self.operator_token, clock, self.identity.persons
         )
@@ -147,6 +162,7 @@ class Treasury:
     async def stop(self) -> None:
         """End the jobs, write what they gathered, close the file."""
         await self.schedule.stop()
+        await self.doors.mails.stop()
         self.identity.close()
         self._readers.close()
         self._reader.close()
@@ -235,7 +251,15 @@ class Treasury:
             system_router(self._probe, self.registry, settings.metrics_token),
             *self.enforcement.routers(guard),
             *client_routers(self, guard),
-            *self.identity.routers(guard, self.organisations, SqliteAuditLog(self._readers)),
+            *self.identity.routers(
+                guard,
+                self.organisations,
+                SqliteAuditLog(self._readers),
+                self.doors.mails,
+                settings.public_url,
+            ),
+            *self.doors.routers(guard),
+            *dashboard_routers(self, self._readers, guard),
         ]
         app = create_app(routers, lifespan=self._lifespan, hot_paths={**HOT_PATHS, **LEASE_PATHS})
         hot: dict[tuple[str, str], ASGIApp] = {

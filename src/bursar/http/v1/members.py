@@ -14,11 +14,13 @@ from bursar.capture import checks
 from bursar.core.errors import Denied, InvalidInput, NotFound
 from bursar.core.ids import Org, id_from_text, text_from_id
 from bursar.core.time import text_from_micros
+from bursar.delivery import mail_texts
+from bursar.delivery.mail import MailQueue
 from bursar.directory.organisations import OrganisationStore
 from bursar.identity.invitations import Invitation
 from bursar.identity.keys import Scope
 from bursar.identity.passwords import LENGTH_MAX
-from bursar.identity.people import Decider, People
+from bursar.identity.people import Decider, Invited, People
 from bursar.identity.roles import Role, parse_role, scopes_of
 from bursar.identity.users import EMAIL_LENGTH_MAX, Member
 from bursar.web.guard import Guard
@@ -71,9 +73,21 @@ class NewToken(BaseModel):
 class MemberRoutes:
     """What the routes share: the people, and which organisation a path means."""
 
-    def __init__(self, people: People, organisations: OrganisationStore) -> None:
+    def __init__(
+        self, people: People, organisations: OrganisationStore, mails: MailQueue, public_url: str
+    ) -> None:
         self.people = people
         self._organisations = organisations
+        self._mails = mails
+        self._public_url = public_url
+
+    async def post(self, invited: Invited) -> None:
+        """Mail an invitation's code to the address that it is for."""
+        made = invited.invitation
+        name = (await self._organisations.get(made.org)).name
+        self._mails.post(
+            mail_texts.invitation(made.email, name, made.role.value, invited.code, self._public_url)
+        )
 
     async def place(self, principal: Principal, text: str, scope: Scope) -> tuple[Org, Decider]:
         """Return the organisation of a path, and who decides in it.
@@ -164,16 +178,19 @@ def _add_invitations(router: APIRouter, routes: MemberRoutes, guard: Guard) -> N
 
     @router.post("/invitations", status_code=201, operation_id="invitations_create")
     async def invite(organisation_id: str, body: NewInvitation, caller: Caller) -> dict[str, object]:
-        """Invite an address for seven days; the code is shown only now, for the link to pass on."""
+        """Invite an address for seven days. The code goes there by mail; only the operator sees it here."""
         org, by = await routes.place(caller, organisation_id, Scope.ADMIN)
         made = await routes.people.invite(org, body.email, parse_role(body.role), by=by)
-        return {**invitation_body(made.invitation), "code": made.code}
+        await routes.post(made)
+        # Whoever knows the code proves the address with it: an administrator could take somebody's place.
+        return {**invitation_body(made.invitation), **({"code": made.code} if by.is_operator else {})}
 
     @router.get("/invitations", operation_id="invitations_list")
     async def list_invitations(organisation_id: str, caller: Caller) -> dict[str, object]:
         """List the invitations, oldest first; never their codes."""
         org, _ = await routes.place(caller, organisation_id, Scope.ADMIN)
-        found = await routes.people.invitations.list(org)
+        # One without an address is the link that the server printed for its first owner.
+        found = [one for one in await routes.people.invitations.list(org) if one.email]
         return {"data": [invitation_body(one) for one in found], "has_more": False, "next_cursor": None}
 
     @router.delete("/invitations/{invitation_id}", status_code=204, operation_id="invitations_revoke")

@@ -3,6 +3,7 @@
 import sqlite3
 
 from bursar.storage.sqlite.codes import SqliteCodes
+from bursar.storage.sqlite.first_run import SqliteFirstRun
 from bursar.storage.sqlite.invitations import SqliteInvitations
 from bursar.storage.sqlite.personal_tokens import SqlitePersonalTokens
 from bursar.storage.sqlite.sessions import SqliteSessions
@@ -20,4 +21,5 @@ class SqliteIdentity:
         self.codes = SqliteCodes(store, reader)
         self.personal_tokens = SqlitePersonalTokens(store, reader)
         self.invitations = SqliteInvitations(store, reader)
+        self.first_run = SqliteFirstRun(store, reader)
         self.signing_keys = SqliteSigningKeys(store, reader)
