@@ -19,6 +19,9 @@ AMOUNT_MAX = NUSD_MAX
 COST = 0
 """The column of `Amounts` that may be None."""
 
+TOKENS = range(1, 4)
+"""The columns of tokens, of which a worst case in money alone says nothing."""
+
 DEPTH = 6
 """The first column that is not a plain number of the call: a gauge, then loops."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from bursar.budgets.amounts import AMOUNT_MAX, DEPTH, Amounts
+from bursar.budgets.amounts import AMOUNT_MAX, DEPTH, TOKENS, Amounts
 from bursar.budgets.book import Book, Notice, Occasion
 from bursar.budgets.budget import PPM, Action, Terms
 from bursar.budgets.clock import Now
@@ -51,7 +51,7 @@ def authorise(book: Book, request: Request, matched: Matched, now: Now) -> Grant
         return stopped
     if request.max_output_tokens is not None:
         request = _clamped(places, request)
-    refused = refusal_of(places, request.amounts)
+    refused = refusal_of(places, request.amounts, knows_tokens=request.knows_tokens)
     if refused is not None and request.allow_smaller:
         smaller = _smaller(places, request)
         request, refused = smaller or request, None if smaller else refused
@@ -140,10 +140,15 @@ def _worst(request: Request, sized: Callable[[int], Amounts], tokens: int) -> Am
     return sized(tokens)._replace(depth=own.depth, fingerprint=own.fingerprint)
 
 
-def refusal_of(places: list[Place], amounts: Amounts) -> Refused | None:
-    """Return the first window that an amount does not fit, None if it fits all of them."""
+def refusal_of(places: list[Place], amounts: Amounts, *, knows_tokens: bool = True) -> Refused | None:
+    """Return the first window that an amount does not fit, None if it fits all of them.
+
+    Where the tokens are not known no hard budget of tokens can tell, so it refuses.
+    """
     for terms, window in places:
         column = terms.column
+        if not knows_tokens and terms.is_hard and column in TOKENS:
+            return _refused(Reason.UNKNOWN_USAGE, window, None)
         asked = amounts[column] if column <= DEPTH else asked_of(column, window, amounts)
         if asked is None or (window.unpriced and terms.blocks_unpriced):
             reason = _unpriced_reason(terms, window, asked)

@@ -122,6 +122,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         sized: The worst case for fewer output tokens, which must never grow as they
             shrink; needed for clamps and `allow_smaller`.
         min_output_tokens: The smallest grant that is of use.
+        knows_tokens: False where the worst case is an amount of money and no tokens are told.
     """
 
     hold_id: bytes
@@ -136,6 +137,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     deadline: int = DEADLINE_MICROS
     grace: int = GRACE_MICROS
     parent: bytes | None = None
+    knows_tokens: bool = True
 
 
 class Granted(NamedTuple):

@@ -86,6 +86,7 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     ttl: int = TTL_MICROS
     deadline: int = DEADLINE_MICROS
     grace: int = GRACE_MICROS
+    knows_tokens: bool = True
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +178,9 @@ def acquire(book: Book, request: LeaseRequest, matched: Matched, now: Now) -> Gr
     if not 0 < request.ttl <= TTL_MAX_MICROS or request.demand.clients < 1:
         raise InvalidInput("ttl_s must be above zero and at most an hour", field="ttl_s")
     places = places_of(book, matched, request.call.run, now)
-    refusal = stop_of(book, request.call, places) or refusal_of(places, request.demand.worst)
+    refusal = stop_of(book, request.call, places) or refusal_of(
+        places, request.demand.worst, knows_tokens=request.knows_tokens
+    )
     if refusal is not None:
         if isinstance(refusal, Refused):
             note_crossing(book, places, refusal, Cause(request.call, now.at))

@@ -94,6 +94,10 @@ class BudgetStore(Protocol):
         """Load every window of a budget that is not closed."""
         ...
 
+    async def holds_among(self, ids: Collection[bytes]) -> Collection[bytes]:
+        """Return those of the ids that are a hold's."""
+        ...
+
     async def load_posted(self, book: Book, sources: Collection[bytes]) -> dict[bytes, list[WindowKey]]:
         """Load the windows that these events were posted to; return their keys by source, in order."""
         ...

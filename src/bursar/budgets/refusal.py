@@ -18,6 +18,7 @@ class Reason(StrEnum):
 
     NO_ROOM = "no_room"
     UNKNOWN_PRICE = "unknown_price"
+    UNKNOWN_USAGE = "unknown_usage"
     UNPRICED_SPEND = "unpriced_spend"
     SINGLE_HOLDS_ONLY = "single_holds_only"
 
@@ -79,6 +80,7 @@ class AgentStopped(Denied):
 _SENTENCES = {
     Reason.NO_ROOM: "the budget has no room for this call; wait for its next window or ask for less",
     Reason.UNKNOWN_PRICE: "the model has no known price; set a price or a ceiling for it",
+    Reason.UNKNOWN_USAGE: "the budget counts tokens; say how many the call uses at most, not what it costs",
     Reason.UNPRICED_SPEND: "the budget's window holds calls without a known price; set a price for them",
     Reason.SINGLE_HOLDS_ONLY: "too little room is left for leases; ask for a hold before each call",
 }

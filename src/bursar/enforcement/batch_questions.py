@@ -14,9 +14,10 @@ from bursar.budgets.batch import Priced, SettledAnswer
 from bursar.budgets.book import Book
 from bursar.budgets.hold import Hold, HoldKind, HoldState
 from bursar.budgets.lease import spend_from_lease
-from bursar.budgets.matching import Call
+from bursar.budgets.matching import Call, Matched
 from bursar.budgets.seen import windows_seen
 from bursar.budgets.settlement import Outcome, Spend, settle
+from bursar.core.usage import UsageEvent
 from bursar.enforcement.questions import Scene
 
 
@@ -58,7 +59,7 @@ class SettleEvent(_Named, frozen=True, kw_only=True):
         event = self.one.event
         amounts = amounts_of(event, self.one.cost_nusd)
         spend = Spend(event.key, hold.call, amounts, event.occurred_at)
-        matched = scene.matching(hold.call)
+        matched = _matching(scene, hold.call, _really(hold.call, event))
         if hold.kind is HoldKind.LEASE:
             outcome = spend_from_lease(scene.book, hold, spend, matched, scene.now)
         else:
@@ -88,6 +89,23 @@ class Repeat(_Named, frozen=True):
         return _answer(scene, hold, Outcome.REPEATED)
 
 
+class LookBack(_Named, frozen=True, kw_only=True):
+    """Load what a settlement's call meets where it names another model or user than its hold."""
+
+    one: Priced
+
+    def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
+        """The call as it was made, at the time of the grant; nothing where it is the hold's."""
+        hold = book.holds.get(self.hold_id or b"")
+        if hold is None:
+            return None
+        really = _really(hold.call, self.one.event)
+        return None if really == hold.call else (really, (hold.created_at,))
+
+    def decide(self, scene: Scene) -> None:
+        """Nothing."""
+
+
 class Look(_Named, frozen=True, kw_only=True):
     """Load what a sender's calls meet now, and decide nothing."""
 
@@ -100,6 +118,24 @@ class Look(_Named, frozen=True, kw_only=True):
 
     def decide(self, scene: Scene) -> None:
         """Nothing."""
+
+
+def _really(call: Call, event: UsageEvent) -> Call:
+    """Return a hold's call as it was made in the end: another model may have answered."""
+    subject = event.subject
+    return call._replace(provider=subject.provider, model=subject.model, user=subject.user)
+
+
+def _matching(scene: Scene, call: Call, really: Call) -> Matched:
+    """Return the budgets of a hold's call, and those that count it as it was made in the end."""
+    own = scene.matching(call)
+    if really == call:
+        return own
+    known = {terms.id for part in own for terms in part}
+    binding, watching = (
+        tuple(terms for terms in part if terms.id not in known) for part in scene.matching(really)
+    )
+    return Matched(own.binding + binding, own.watching + watching)
 
 
 def _answer(scene: Scene, hold: Hold, outcome: Outcome) -> SettledAnswer:

@@ -10,7 +10,8 @@ Implements `ingestion.spending.Spending`. Where an organisation has neither budg
 holds in the batch, nothing is read but one row.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Protocol
 
 import msgspec
@@ -42,13 +43,17 @@ from bursar.budgets.window import reaches
 from bursar.core.errors import AppError, NotFound
 from bursar.core.ids import Org, new_id
 from bursar.core.usage import NO_TEXT, Subject, UsageEvent
-from bursar.enforcement.batch_questions import Look, Repeat, SettleEvent
+from bursar.enforcement.batch_questions import Look, LookBack, Repeat, SettleEvent
 from bursar.enforcement.commits import loaded, written
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.questions import Correct, Post, Question, Scene
 
 HOLDS_KEY = b""
 """An event's key where it takes that of its hold."""
+
+_ID_BYTES = 16
+_VERSION_AT = 6
+_VERSION = 7
 
 
 UNHELD_LEARNED_MAX = 64
@@ -95,23 +100,27 @@ class Spending:
         """Give events that name a hold its names and key; say which may not be recorded.
 
         An unknown hold refuses only an event that has no names of its own: any other is money
-        that was spent, and counts without a hold.
+        that was spent, and counts without a hold. What an event added to windows is found by its key
+        and what a hold added by its id, so no event keeps a key that is some hold's id.
         """
         named = [place for place, event in enumerate(events) if event.hold is not None]
-        if not named:
-            return Bound(events)
         book = Book({})
-        await unit.budgets.load_holds(book, [events[place].hold or b"" for place in named], [])
-        bound = list(events)
+        if named:
+            await unit.budgets.load_holds(book, [events[place].hold or b"" for place in named], [])
+        keys = [event.key for event in events] + [hold.key for hold in book.holds.values()]
+        taken = await unit.budgets.holds_among([key for key in keys if _may_name_hold(key)])
+        if not (named or taken):
+            return Bound(events)
+        bound = [_with_own_key(event, taken) for event in events]
         refused: dict[int, AppError] = {}
         settling: dict[bytes, bytes] = {}
         for place in named:
-            event = events[place]
+            event = bound[place]
             hold = _own_hold(book, event)
             if hold is None and not (event.subject.agent and event.subject.model):
                 refused[place] = NotFound("there is no such hold; nothing was recorded", field="hold_id")
                 continue
-            bound[place] = event = _lent(event, hold)
+            bound[place] = event = _with_own_key(_lent(event, hold), taken)
             if hold is not None and hold.kind is HoldKind.CALL:
                 key = hold.settle_key or settling.setdefault(hold.id, event.key)
                 if key != event.key:
@@ -138,7 +147,8 @@ class Spending:
         priced = list(fresh)
         questions = [_question(one) for one in priced]
         repeats = _repeats(events, priced) if has_holds else []
-        looks = [Look(call=call) for own in calls.values() for call in own]
+        looks: list[Question[object]] = [Look(call=call) for own in calls.values() for call in own]
+        looks += [LookBack(ask.hold_id, one=ask.one) for ask in questions if isinstance(ask, SettleEvent)]
         everything: list[Question[object]] = [*questions, *(ask for _, ask in repeats), *looks]
         scene = await loaded(unit.budgets, index, everything, now)
         stops = {agent: _stop_of(scene, own) for agent, own in calls.items()}
@@ -192,10 +202,25 @@ def _own_hold(book: Book, event: UsageEvent) -> Hold | None:
     """Return the hold that an event names, unless that was made for somebody else."""
     hold = book.holds.get(event.hold or b"")
     own = event.subject
-    if hold is None or own.agent not in {NO_TEXT, hold.call.agent}:
-        return None
-    is_elsewhere = own.project and hold.call.project and own.project != hold.call.project
-    return None if is_elsewhere else hold
+    is_own = (
+        hold is not None
+        and own.agent in {NO_TEXT, hold.call.agent}
+        and own.project in {NO_TEXT, hold.call.project}
+    )
+    return hold if is_own else None
+
+
+def _may_name_hold(key: bytes) -> bool:
+    """Tell whether a key has the form of our ids, which are UUIDs of version 7."""
+    return len(key) == _ID_BYTES and key[_VERSION_AT] >> 4 == _VERSION
+
+
+def _with_own_key(event: UsageEvent, taken: Collection[bytes]) -> UsageEvent:
+    """Return the event with a key that follows from its own, where that is a hold's id."""
+    if event.key not in taken:
+        return event
+    own = blake2b(event.key, digest_size=_ID_BYTES, person=b"event").digest()
+    return msgspec.structs.replace(event, key=own)
 
 
 def _lent(event: UsageEvent, hold: Hold | None) -> UsageEvent:

@@ -96,10 +96,11 @@ async def _post_batch(
         await unit.ledger.close_batch(
             batch, at=now, hours=sorted(hours), events=len(fresh), entries=2 * len(known.revised)
         )
-    if known.revised:
-        await spending.corrected(unit, known.revised)
     counted = _without_holds(events, known.conflicts)
     settled, seen = await spending.spent(unit, counted, _priced(claim.fresh, fresh, prices))
+    if known.revised:
+        # After what is fresh: a batch may bring a call and its revision.
+        await spending.corrected(unit, known.revised)
     recorded = len(events) - len(known.conflicts)
     changed = batch if fresh or known.revised else None
     return BatchResult(changed, recorded, known.duplicates, known.conflicts, unpriced, settled, seen)
@@ -146,14 +147,19 @@ class _Known(NamedTuple):
 async def _post_known(
     unit: UnitOfWork, events: Sequence[UsageEvent], positions: Sequence[int], pricer: Pricer, batch: int
 ) -> _Known:
-    """Sort known keys into duplicates, conflicts and revisions; post the revisions."""
+    """Sort known keys into duplicates, conflicts and revisions; post the revisions.
+
+    A key that names another hold than the one it settled is a conflict: one call pays off one hold.
+    """
     known = _Known([], [], [], set())
     for index in positions:
         event = events[index]
         standing = await unit.ledger.standing(event.key)
         if standing is None:
             raise AssertionError("a known key must have an entry")
-        if event.revision > standing.revision:
+        if event.hold is not None and standing.row.hold not in {None, event.hold}:
+            known.conflicts.append(index)
+        elif event.revision > standing.revision:
             correction, hours = await _revise(unit, event, standing, pricer, batch)
             known.revised.append(
                 Corrected(
@@ -177,8 +183,8 @@ async def _revise(
     """Post a higher revision: the old effect reversed in full, the new one beside it."""
     if event.time_stamped:
         event = _at(event, standing.row.occurred_at)
-    if event.hold is None and standing.row.hold is not None:
-        event = msgspec.structs.replace(event, hold=standing.row.hold)
+    # What paid for a call stays what paid for it; its postings are found by that.
+    event = msgspec.structs.replace(event, hold=standing.row.hold)
     price = pricer.price(event)
     refs = (await unit.directory.resolve([event]))[0]
     card = (await unit.directory.cards([price]))[0]

@@ -39,6 +39,8 @@ TermsById = Mapping[bytes, Terms]
 _SENTENCES = {
     Reason.UNKNOWN_PRICE: "the model has no known price, so {budget} cannot tell whether the call fits; "
     "set a price for it (POST /v1/prices), or send ceiling_usd",
+    Reason.UNKNOWN_USAGE: "{budget} counts tokens, and an amount of money tells nothing of them; "
+    "ask with usage in place of amount_usd",
     Reason.UNPRICED_SPEND: "{budget} holds calls without a known price in this window; set prices for them "
     "(POST /v1/prices), or let it pass them (unpriced: allow)",
     Reason.SINGLE_HOLDS_ONLY: "{budget} has too little room left for leases; ask for a hold before each call",

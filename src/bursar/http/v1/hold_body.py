@@ -102,7 +102,7 @@ class HoldDecoder:
         call, subject = self._names(body, principal)
         key_text = key_text_of(body.idempotency_key, header_key)
         amount = nusd_of(body.amount_usd, "amount_usd", is_positive=True)
-        ceiling = nusd_of(body.ceiling_usd, "ceiling_usd")
+        ceiling = nusd_of(body.ceiling_usd, "ceiling_usd", is_positive=True)
         usage = body.usage
         if (amount is None) is (usage is None):
             raise InvalidInput("send either amount_usd or usage", field="amount_usd")

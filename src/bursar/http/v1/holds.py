@@ -319,6 +319,7 @@ def _request(asked: Asked, worst: Worst) -> Request:
             min_output_tokens=asked.min_output_tokens,
             deadline=asked.deadline,
             grace=asked.grace,
+            knows_tokens=asked.usage is not None,
         )
     )
 

@@ -64,6 +64,7 @@ class LeasesEndpoint:
             ttl=asked.ttl,
             deadline=call.deadline,
             grace=call.grace,
+            knows_tokens=call.usage is not None,
         )
         answer = await doors.desk.ask(principal.org, SeeingLease(Acquire(request)))
         if isinstance(answer, LeaseSeen):

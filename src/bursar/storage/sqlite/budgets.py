@@ -61,6 +61,8 @@ HOLDS = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ?"
 # Indexes are named where the planner, which knows no counts, would rather walk the organisation.
 HOLDS_BY_ID = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ? AND id"
 HOLDS_BY_KEY = f"SELECT {rows.HOLD_COLUMNS} FROM hold INDEXED BY hold_by_key WHERE org = ? AND key"
+_ANY_HOLD = "SELECT 1 FROM hold WHERE org = ? LIMIT 1"
+_HOLD_IDS = "SELECT id FROM hold WHERE org = ? AND id"
 WINDOWS = f"SELECT {rows.WINDOW_COLUMNS} FROM budget_window WHERE org = ?"
 _TRACK = f"{WINDOWS} AND budget = ? AND member = ?"
 _LATEST = f"{_TRACK} ORDER BY starts_at DESC LIMIT 1"
@@ -210,6 +212,16 @@ class SqliteBudgets:
         """Load every window of a budget that is not closed."""
         for row in self._connection.execute(_RUNNING, (self._org, budget_id)):
             book.load_window(rows.window_of(row))
+
+    async def holds_among(self, ids: Collection[bytes]) -> set[bytes]:
+        """Return those of the ids that are a hold's; one question where there are no holds."""
+        execute, found = self._connection.execute, set[bytes]()
+        if not ids or execute(_ANY_HOLD, (self._org,)).fetchone() is None:
+            return found
+        for part in _parts(ids):
+            sql = f"{_HOLD_IDS} IN ({', '.join('?' * len(part))})"
+            found.update(row[0] for row in execute(sql, (self._org, *part)))
+        return found
 
     async def load_posted(self, book: Book, sources: Collection[bytes]) -> dict[bytes, list[WindowKey]]:
         """Load the windows that these events were posted to."""
