@@ -14,6 +14,8 @@ import pytest
 from bursar.core.ids import Org, new_id, text_from_id
 from bursar.http.v1.hot_schema import HOT_PATHS
 from bursar.identity.keys import Scope
+from bursar.identity.people import Decider
+from bursar.identity.roles import Role
 from support.desk import Desk, event, open_desk
 
 CANARY = "canary-of-the-other"
@@ -57,6 +59,12 @@ def _other(desk: Desk) -> Other:
     (incident,) = desk.get("/v1/incidents", key=key).json()["data"]
     desk.post(f"/v1/agents/{names['agent_name']}/pause", {"reason": CANARY}, key=key)
     desk.send("PUT", "/v1/imports/cursors/table", key=key, json={"cursor": CANARY})
+    people = desk.treasury.identity.people
+    operator = Decider("operator", None, is_operator=True)
+    email = f"{CANARY}@example.com"
+    user = desk.run(people.add_verified(org, email, "correct horse battery", Role.OWNER, by=operator)).user
+    token, _ = desk.run(people.create_token(user.id, CANARY))
+    invitation = desk.run(people.invite(org, email, Role.MEMBER, by=operator)).invitation
     organisation = desk.one("SELECT id FROM organisation WHERE org = ?", org)[0]
     agent = desk.one("SELECT id FROM agent WHERE org = ? AND name LIKE 'canary%'", org)[0]
     project = desk.one("SELECT id FROM project WHERE org = ? AND name LIKE 'canary%'", org)[0]
@@ -67,6 +75,9 @@ def _other(desk: Desk) -> Other:
         incident["id"]: "inc",
         key_id: "key",
         price_id: price_id.split("_")[0],
+        text_from_id("usr", user.id): "usr",
+        text_from_id("tok", token.id): "tok",
+        text_from_id("inv", invitation.id): "inv",
         text_from_id("org", bytes(organisation)): "org",
         text_from_id("agt", bytes(agent)): "agt",
         text_from_id("prj", bytes(project)): "prj",
@@ -75,6 +86,7 @@ def _other(desk: Desk) -> Other:
     texts = [
         *names.values(),
         CANARY,
+        email,
         f"{CANARY}-model",
         f"{CANARY}-provider",
         f"{CANARY}-provider/{CANARY}-model",
@@ -106,17 +118,38 @@ def _said(answer: httpx2.Response, name: str) -> tuple[int, str]:
     return answer.status_code, answer.text.replace(name, "*")
 
 
-@pytest.mark.parametrize("scope", list(Scope))
+EVERYBODY: list[Scope | Role | None] = [*Scope, *Role, None]
+
+
+def _names(other: Other, who: Scope | Role | None) -> list[tuple[str, str]]:
+    """Return what is tried: everything by those who may do most, a third each by the others in turn."""
+    names = list(other.names.items())
+    return names if who in {Scope.ADMIN, Role.OWNER} else names[EVERYBODY.index(who) % 3 :: 3]
+
+
+def _credential(desk: Desk, who: Scope | Role | None) -> str:
+    """Return a key of a scope, a personal token of a member in a role, or none at all."""
+    if who is None:
+        return ""
+    if isinstance(who, Scope):
+        return desk.new_key(who)
+    people = desk.treasury.identity.people
+    operator = Decider("operator", None, is_operator=True)
+    made = people.add_verified(desk.org, f"{who}@example.org", "correct horse battery", who, by=operator)
+    return desk.run(people.create_token(desk.run(made).user.id, "theirs"))[1]
+
+
+@pytest.mark.parametrize("who", EVERYBODY, ids=lambda who: str(who or "nobody"))
 def test_nothing_of_another_organisation_is_read_or_touched_by_any_route(
-    two: tuple[Desk, Other], scope: Scope
+    two: tuple[Desk, Other], who: Scope | Role | None
 ) -> None:
     desk, other = two
-    key = desk.new_key(scope)
+    key = _credential(desk, who)
     before = _rows(desk, other.org)
     for method, path, params in _operations(desk):
         if path == "/metrics" or (method == "POST" and path in HOT_PATHS and "{" not in path):
             continue  # the one names nobody; the others record into the caller's own ledger
-        for name, unlike in other.names.items():
+        for name, unlike in _names(other, who):
             for asked in _requests(path, params, name, unlike):
                 (own_path, own_params), (no_path, no_params) = asked
                 ours = desk.send(method, own_path, params=own_params, key=key, json=_body(name))

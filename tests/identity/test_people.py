@@ -240,3 +240,16 @@ def test_every_change_of_people_is_in_the_audit_log(tmp_path: Path) -> None:
         assert {one["target"] for one in logged if one["action"] == "member.remove"} == {
             text_from_id("usr", member.user)
         }
+
+
+def test_finance_changes_budgets_and_prices_and_stops_nobody(desk: Desk) -> None:
+    finance = join(desk, "cfo@example.com", Role.FINANCE, desk.org)
+    member = join(desk, "dev@example.com", Role.MEMBER, desk.org)
+    budget = {"name": "b", "scope": {}, "limit": "1"}
+    price = {"pattern": "m-of-finance", "percent": -10}
+    for path, body in (("/v1/budgets", budget), ("/v1/prices", price)):
+        assert desk.post(path, body, key=finance.token).status_code == 201
+        assert desk.post(path, body, key=member.token).status_code == 403
+    for person in (finance, member):
+        assert desk.post("/v1/agents/kill-all", {}, key=person.token).status_code == 403
+        assert desk.ingest({}, key=person.token).status_code == 403

@@ -201,7 +201,7 @@ def budgets_router(guard: Guard, routes: BudgetRoutes) -> APIRouter:
 
 def _add_changes(router: APIRouter, guard: Guard, routes: BudgetRoutes) -> None:
     """Add the routes that make, change and end budgets."""
-    Admin = Annotated[Principal, Depends(guard(KeyScope.ADMIN))]  # noqa: N806 - a type
+    Admin = Annotated[Principal, Depends(guard(KeyScope.BUDGETS))]  # noqa: N806 - a type
 
     @router.post(
         "",

@@ -58,7 +58,7 @@ def incidents_router(guard: Guard, routes: BudgetRoutes) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
     Reader = Annotated[Principal, Depends(guard(Scope.READ))]  # noqa: N806 - a type
-    Admin = Annotated[Principal, Depends(guard(Scope.ADMIN))]  # noqa: N806 - a type
+    Admin = Annotated[Principal, Depends(guard(Scope.BUDGETS))]  # noqa: N806 - a type
 
     @router.get("", operation_id="incidents_list")
     async def list_incidents(

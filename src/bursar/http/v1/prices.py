@@ -72,7 +72,7 @@ def prices_router(
     """Return the routes; `forget` drops the organisation's price book after each change."""
     router = APIRouter(prefix="/v1/prices", tags=["prices"])
     Reader = Annotated[Principal, Depends(guard(Scope.READ))]  # noqa: N806 - a type
-    Admin = Annotated[Principal, Depends(guard(Scope.ADMIN))]  # noqa: N806 - a type
+    Admin = Annotated[Principal, Depends(guard(Scope.BUDGETS))]  # noqa: N806 - a type
 
     @router.get("", operation_id="prices_list")
     async def list_prices(principal: Reader, params: Annotated[ListParams, Query()]) -> dict[str, object]:
@@ -121,7 +121,7 @@ def _add_import(
     router: APIRouter, guard: Guard, price_store: PriceStore, forget: Forget, clock: Clock
 ) -> None:
     """Add the route that takes over a whole price file."""
-    Admin = Annotated[Principal, Depends(guard(Scope.ADMIN))]  # noqa: N806 - a type
+    Admin = Annotated[Principal, Depends(guard(Scope.BUDGETS))]  # noqa: N806 - a type
 
     @router.post("/import", operation_id="prices_import", openapi_extra=_FILE)
     async def import_file(
