@@ -131,6 +131,10 @@ class AgentReader(Protocol):
         """
         ...
 
+    async def knows(self, org: Org, name: str) -> bool:
+        """Tell whether the organisation has an agent of that name."""
+        ...
+
 
 def periods_at(zone: ZoneInfo, now: int) -> Periods:
     """Return the day, the ISO week and the calendar month of `zone` that hold `now`."""

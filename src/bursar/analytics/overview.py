@@ -2,7 +2,7 @@
 
     http/v1  →  OverviewReader  →  Overview  →  http/v1
 
-Not here: series and rankings (`query`), agents (`agents`).
+Not here: series, and rankings by anything else (`query`); agents (`agents`).
 """
 
 from typing import NamedTuple, Protocol
@@ -44,11 +44,35 @@ class Overview(NamedTuple):
     budget: OrgBudget | None
 
 
+class Rank(NamedTuple):
+    """One model or agent of a ranking; `provider` is a model's. The name is None for calls that give none."""
+
+    name: str | None
+    provider: str | None
+    used: Use
+
+
+class Ranking(NamedTuple):
+    """The models and the agents of the highest cost in a span, and what all of them used."""
+
+    models: list[Rank]
+    agents: list[Rank]
+    total: Use
+
+
 class OverviewReader(Protocol):
     """An organisation's overview."""
 
     async def overview(self, org: Org, spans: tuple[Span, ...], now: int) -> Overview:
         """Return the overview, read in one snapshot.
+
+        Raises:
+            Unavailable: Too many readers are waiting.
+        """
+        ...
+
+    async def ranking(self, org: Org, span: Span, now: int, *, most: int) -> Ranking:
+        """Return at most `most` models and as many agents, the highest cost first.
 
         Raises:
             Unavailable: Too many readers are waiting.

@@ -84,11 +84,11 @@ def events_router(guard: Guard, events: EventReader, reports: ReportReader) -> A
             principal.org,
             params.span(await reports.zone(principal.org)),
             params.filters(principal),
-            _place_of(params.cursor),
+            place_of(params.cursor),
             params.limit,
         )
         page = await events.page(query)
-        following = _cursor_of(page.events[-1].row) if page.has_more else None
+        following = cursor_of(page.events[-1].row) if page.has_more else None
         data = [_event(event) for event in page.events]
         return answer({"data": data, "has_more": page.has_more, "next_cursor": following})
 
@@ -227,12 +227,13 @@ def _step(step: Step) -> dict[str, object]:
     }
 
 
-def _cursor_of(row: EntryRow) -> str:
+def cursor_of(row: EntryRow) -> str:
+    """Return the cursor of the page that follows an event."""
     place = row.occurred_at.to_bytes(_PLACE_BYTES, "big", signed=True) + row.key
     return base64.urlsafe_b64encode(place).decode()
 
 
-def _place_of(cursor: str | None) -> Place | None:
+def place_of(cursor: str | None) -> Place | None:
     """Return the place that a cursor names.
 
     Raises:

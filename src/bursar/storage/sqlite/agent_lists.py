@@ -9,8 +9,10 @@ from functools import partial
 
 from bursar.analytics.agents import Agent, AgentPage, AgentQuery, AgentReader, Use
 from bursar.analytics.query import Dim
+from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_HOUR
 from bursar.storage.sqlite.agent_standings import Standings, standings
+from bursar.storage.sqlite.directory import OTHER
 from bursar.storage.sqlite.names import label_columns
 from bursar.storage.sqlite.readers import Cell, SqliteReaders, fetch
 from bursar.storage.sqlite.span_sums import SpanSums, Uses
@@ -26,13 +28,17 @@ _AGENTS = f"""SELECT a.agent, a.name, a.created_at, t.errors, t.requests, t.cost
             ORDER BY h.requests DESC, h.last_at DESC LIMIT 1) AS model
     FROM agent AS a LEFT JOIN agent_total AS t ON t.org = a.org AND t.agent = a.agent
     WHERE a.org = :org AND a.name > :after AND (:only = '' OR a.name = :only)
+        AND (a.agent <> {OTHER} OR t.agent IS NOT NULL)
     ORDER BY a.name LIMIT :most"""
 _SHOWN = (
     "r.agent", "r.name", "r.created_at", "r.errors", "r.requests", "r.cost_nusd", "r.tokens_in",
     "r.tokens_out", "r.duration_ms", "r.unpriced_requests", "r.first_at", "r.last_at",
     *label_columns(Dim.MODEL, "r.model").values(),
 )  # fmt: skip
-_COUNT = "SELECT count(*) FROM agent WHERE org = ? AND (?2 = '' OR name = ?2)"
+# Those beyond the cap share a row, which is there before anybody needs it.
+_COUNT = f"""SELECT count(*) FROM agent AS a WHERE org = ?1 AND (?2 = '' OR name = ?2) AND (agent <> {OTHER}
+    OR EXISTS (SELECT 1 FROM agent_total AS t WHERE t.org = ?1 AND t.agent = a.agent))"""
+_KNOWN = "SELECT 1 FROM agent WHERE org = ? AND name = ?"
 _KEY_PREFIX = """SELECT prefix FROM api_key WHERE org = ? AND is_active AND (?2 = '' OR agent = ?2)
     ORDER BY api_key DESC LIMIT 1"""
 
@@ -48,8 +54,11 @@ class SqliteAgents(AgentReader):
         """Return a page of agents."""
         return await self._readers.run(partial(self._page, query=query))
 
+    async def knows(self, org: Org, name: str) -> bool:
+        """Tell whether the organisation has an agent of that name."""
+        return self._readers.run_short(lambda one: one.execute(_KNOWN, (org, name)).fetchone() is not None)
+
     def _page(self, connection: sqlite3.Connection, *, query: AgentQuery) -> AgentPage:
-        # First, as `used` must be what takes the snapshot.
         used = self._sums.used(connection, query.org, query.spans, query.now)
         found = _rows(connection, query)
         standing = standings(connection, query.org, query.now)

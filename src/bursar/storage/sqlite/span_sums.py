@@ -1,6 +1,6 @@
-"""What was used in a span, by agent or in all, from sums of past hours that are kept in memory.
+"""What was used in a span, by agent, by model or in all, from sums of past hours that are kept in memory.
 
-    rollup_agent, rollup_feature, batch  →  SpanSums.used  →  `agent_lists`, `overview`
+    rollup_agent, rollup_project, rollup_feature, batch  →  SpanSums.used  →  `agent_lists`, `overview`
 
 A month of many agents has hundreds of thousands of hourly rows, but nearly all of them are over. A
 span is cut into pieces: whole UTC days, single hours near the present, and what its ends cut off
@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from bursar.analytics.query import Span
@@ -25,7 +26,7 @@ Used = tuple[int, int, int, int, int, int]
 """The fields of an `agents.Use`; a plain tuple, since hundreds of thousands of them are added up."""
 
 Uses = dict[int, Used]
-"""By an agent's row number; where agents are not told apart, all of it under 0."""
+"""By the row number of an agent or a model; in all, under 0."""
 
 KEPT_DAYS_MAX = 92
 """A longer span is summed at once, and not kept."""
@@ -86,25 +87,29 @@ def _cut_sums(sign: str) -> str:
     return _SUMS.format(sign=sign, calls="1", unpriced="(r.cost_nusd IS NULL)")
 
 
-_BY_AGENT = _statements("rollup_agent", "r.agent")
-_IN_ALL = _statements("rollup_feature", "0")
+class Told(Enum):
+    """What sums are told apart by, each read from the roll-up that has it with the fewest rows."""
+
+    BY_AGENT = _statements("rollup_agent", "r.agent")
+    BY_MODEL = _statements("rollup_project", "r.model")
+    IN_ALL = _statements("rollup_feature", "0")
 
 
 class SpanSums:
-    """One per process and kind of sum, by agent or in all; several readers' threads may ask at once."""
+    """One per process and kind of sum; several readers' threads may ask at once."""
 
-    def __init__(self, *, by_agent: bool) -> None:
-        self._statements = _BY_AGENT if by_agent else _IN_ALL
+    def __init__(self, told: Told) -> None:
+        self._statements = told.value
         self._lock = threading.Lock()
         self._kept: OrderedDict[Org, _Kept] = OrderedDict()
 
     def used(self, connection: sqlite3.Connection, org: Org, spans: Sequence[Span], now: int) -> list[Uses]:
-        """Return what was used in each span, by agent; those that used nothing may be missing.
+        """Return what was used in each span; agents or models that used nothing may be missing.
 
         Args:
-            connection: With a snapshot begun of which nothing was read yet, so that snapshots
-                follow each other as the calls here do.
-            org: Whose agents.
+            connection: With a snapshot begun. An older one than that of the call before makes
+                everything be read anew, so ask here first.
+            org: Whose use.
             spans: Half-open; each on its own.
             now: The present; only decides how finely its neighbourhood is cut.
         """
