@@ -233,6 +233,13 @@ class Engine:
                 if window.limit == self.raised[incident.id] and not window.is_past(now.trusted):
                     taken_back(self.book, incident)
                 self.incidents[place] = msgspec.structs.replace(incident, ended_at=now.at)
+                for at, other in enumerate(self.incidents):
+                    stands = other.until is not None and other.ended_at is None
+                    is_later = stands and other.limit_before == self.raised[incident.id]
+                    if is_later and other.window == incident.window:
+                        self.incidents[at] = msgspec.structs.replace(
+                            other, limit_before=incident.limit_before
+                        )
 
     def lapse(self) -> None:
         """Let every open hold's time pass."""

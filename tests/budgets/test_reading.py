@@ -47,7 +47,7 @@ def test_every_field_is_read() -> None:
     budget = read(
         name="ads", scope={"agent": "bot", "model": "gpt-*", "api_key": 3, "tags": {"team": "ads"}},
         metric="tokens_total", period="per_run", limit=5_000, mode="soft", timezone="Asia/Tokyo",
-        reset_hour=6, unpriced="allow", on_expiry="suspense", enforcement="required", source="sdk:bot",
+        reset_hour=6, unpriced="allow", on_expiry="suspense", enforcement="required",
         thresholds=[
             1.5, {"at": 0.5, "action": "clamp", "max_output_tokens": 100}, {"at": "0.9", "action": "kill"},
         ],
@@ -71,7 +71,6 @@ def test_every_field_is_read() -> None:
         unpriced=Unpriced.ALLOW,
         on_expiry=OnExpiry.SUSPENSE,
         requires_hold=True,
-        source="sdk:bot",
     )
 
 

@@ -1,13 +1,22 @@
 """Ways to get past a hard budget, or to take another's room, by requests that are each well formed."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from holding import ask, budget, figures, held, settle, window
+from holding import ask, budget, figures, held, settle, void, window
 
+from bursar.budgets.reading import budget_from_fields
+from bursar.budgets.refusal import Reason, Refused
+from bursar.budgets.window import WindowKey
+from bursar.core.ids import Org
+from bursar.enforcement.hold_reading import Holder, Holders
+from bursar.http.v1.hold_answers import exceeded_problem
+from bursar.http.v1.hold_body import HoldDecoder
 from bursar.identity.keys import Scope
+from bursar.web.principal import Principal
 from support.desk import Desk, open_desk
 
 CALL = {"agent": "bot", "model": "gpt-4o"}
@@ -132,3 +141,122 @@ class TestUnits:
     def test_a_soft_budget_of_tokens_lets_an_amount_pass(self, desk: Desk) -> None:
         budget(desk, "1000", metric="tokens_total", mode="soft")
         assert ask(desk, "0.10").status_code == 201
+
+
+class TestForms:
+    @pytest.mark.parametrize("source", ["template:00", "sdk:bot", "person", 7])
+    def test_nobody_says_who_made_a_budget(self, desk: Desk, source: object) -> None:
+        answer = desk.post("/v1/budgets", {"limit": "1", "source": source})
+        assert (answer.status_code, answer.json()["field"]) == (422, "source")
+
+    def test_a_scope_takes_every_name_that_a_call_may_have(self, desk: Desk) -> None:
+        name = "n" * 256
+        made = budget(desk, scope={"agent": name, "project": name, "tags": {name: name}})
+        spend(
+            desk,
+            {**CALL, "agent": name, "project": name, "attributes": {"tags": {name: name}}, "cost_usd": "0.1"},
+        )
+        assert figures(desk, made) == ("0.10", "0.00")
+        answer = desk.post("/v1/budgets", {"limit": "1", "scope": {"agent": name + "n"}})
+        assert (answer.status_code, answer.json()["field"]) == (422, "scope.agent")
+
+
+class TestGuardsOfEvents:
+    def test_the_same_call_again_is_a_loop(self, desk: Desk) -> None:
+        made = budget(desk, "2", metric="loops", period="run")
+        for _ in range(2):
+            spend(desk, {**CALL, "run_id": "r", "fingerprint": "same"})
+            spend(desk, {**CALL, "run_id": "r", "attributes": {"fingerprint": "same"}})
+        spend(desk, {**CALL, "run_id": "r", "fingerprint": "other"})
+        (seen,) = desk.get(f"/v1/budgets/{made['id']}/windows", run="r").json()["data"]
+        assert (seen["settled"], seen["unheld"]) == ("3", "3")
+        assert ask(desk, run="r", fingerprint="same").status_code == 402
+
+    def test_a_depth_trips_the_guard(self, desk: Desk) -> None:
+        latch = [{"at": 1.0, "action": "pause", "latch": True}]
+        budget(desk, "3", metric="depth", thresholds=latch)
+        spend(desk, {**CALL, "depth": 2})
+        assert ask(desk).status_code == 201
+        spend(desk, {**CALL, "depth": 3})
+        assert ask(desk).json()["code"] == "agent_paused"
+
+    @pytest.mark.parametrize("depth", [True, -1, 2**70, 1.5, "3", [3], None])
+    def test_what_is_no_depth_counts_for_none(self, desk: Desk, depth: object) -> None:
+        budget(desk, "1", metric="depth", thresholds=[{"at": 1.0, "action": "pause", "latch": True}])
+        spend(desk, {**CALL, "attributes": {"depth": depth, "fingerprint": 7}})
+        assert ask(desk).status_code == 201
+
+
+class TestVoids:
+    def audited(self, desk: Desk) -> list[tuple[object, ...]]:
+        return desk.rows("SELECT actor, target, details FROM audit WHERE action = 'hold.void' ORDER BY seq")
+
+    def test_a_reason_is_written_down_once(self, desk: Desk) -> None:
+        hold, key = held(desk), desk.new_key(Scope.INGEST)
+        for _ in range(2):
+            answer = desk.post(f"/v1/holds/{hold['id']}/void", {"reason": "never\nsent"}, key=key)
+            assert (answer.status_code, answer.json()["state"]) == (200, "voided")
+        ((actor, target, details),) = self.audited(desk)
+        assert (str(actor).startswith("key:"), target) == (True, hold["id"])
+        assert json.loads(str(details))["reason"] == "never\nsent"
+        assert desk.post(f"/v1/holds/{held(desk)['id']}/void", {}, key=key).status_code == 200
+        assert len(self.audited(desk)) == 1
+
+    def test_an_operators_void_of_what_is_suspended_is_written_down(self, desk: Desk) -> None:
+        made = budget(desk, on_expiry="suspense")
+        hold = held(desk, "0.40")
+        desk.advance(1_000)
+        assert void(desk, hold, desk.new_key(Scope.INGEST)).status_code == 403
+        assert self.audited(desk) == []
+        assert void(desk, hold).status_code == 200
+        ((_, _, details),) = self.audited(desk)
+        assert json.loads(str(details))["before"] == "suspense"
+        assert figures(desk, made) == ("0.00", "0.00")
+
+
+class TestRaises:
+    def crossed(self, desk: Desk, until: str, limit: str) -> None:
+        (incident,) = desk.get("/v1/incidents", state="open").json()["data"]
+        body = {"limit": limit, "until": f"2026-03-02T{until}:00:00Z"}
+        answer = desk.post(f"/v1/incidents/{incident['id']}/raise", body)
+        assert answer.status_code == 200, answer.text
+
+    @pytest.mark.parametrize(
+        ("first", "second", "between"), [("01", "02", "3.00"), ("02", "01", "2.00")], ids=["first", "second"]
+    )
+    def test_the_end_of_two_raises_leaves_the_budgets_own_limit(
+        self, desk: Desk, first: str, second: str, between: str
+    ) -> None:
+        made = budget(desk)
+        settle(desk, held(desk, "1.00"), "1.00")
+        self.crossed(desk, first, "2.00")
+        settle(desk, held(desk, "1.00"), "1.00")
+        self.crossed(desk, second, "3.00")
+        desk.advance(3_600)
+        assert window(desk, made)["limit"] == between
+        desk.advance(3_600)
+        assert window(desk, made)["limit"] == "1.00"
+
+
+def test_who_holds_the_room_never_adds_up_to_more_than_is_held() -> None:
+    made = budget_from_fields({"limit": "1.00"}, budget_id=b"b" * 16, created_at=0)
+    refused = Refused(Reason.NO_ROOM, WindowKey(made.id, "", 0), 10**9, 0, 36 * 10**7, 7 * 10**8, None)
+    later = Holders([Holder("bot", 37 * 10**7, 37), Holder("", 10**7, 1)], is_partial=False)
+    told = exceeded_problem(refused, made, later, keys={}, now=0)
+    assert "0.36 is held (by bot, by others)" in str(told["detail"])
+    assert told["held_by_is_later"] is True
+    then = exceeded_problem(refused, made, Holders([Holder("bot", 36 * 10**7, 36)], False), keys={}, now=0)
+    assert "0.36 is held (0.36 by bot)" in str(then["detail"])
+    assert then["held_by_is_later"] is False
+
+
+def test_long_names_are_not_kept_in_memory() -> None:
+    decoder = HoldDecoder()
+    principal = Principal(org=Org(1), actor="key:k", scopes=frozenset(), api_key=1)
+    for place in range(50):
+        tags = {f"{place}-{tag}": "t" * 256 for tag in range(16)}
+        body = {**CALL, "amount_usd": "1", "tags": tags}
+        assert len(decoder.decode(json.dumps(body).encode(), None, principal, 0).call.tags) == 16
+    assert not decoder._kept
+    decoder.decode(json.dumps({**CALL, "amount_usd": "1"}).encode(), None, principal, 0)
+    assert len(decoder._kept) == 1

@@ -10,6 +10,7 @@ limit, and nothing is ever added up.
 """
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import NamedTuple
 
 from bursar.budgets.amounts import DEPTH, Amounts
@@ -18,6 +19,9 @@ from bursar.budgets.budget import PPM, Action, Terms, Threshold
 from bursar.budgets.gate import GateKey, GateKind, GateState, Owner, Stop, stop
 from bursar.budgets.matching import Call
 from bursar.budgets.window import Window, reaches
+
+DEPTH_MAX = 1_000_000
+"""The deepest that a caller may say a run is nested."""
 
 RECENT_MAX = 32
 """Calls that a window remembers: loops of an agent are shorter, and a row stays small."""
@@ -46,6 +50,14 @@ def remember(window: Window, amounts: Amounts) -> None:
     """Keep a call's fingerprint in a window that counts loops; it is then among the latest."""
     if amounts.fingerprint:
         window.recent = (*window.recent[1 - RECENT_MAX :], amounts.fingerprint)
+
+
+def fingerprint_of(text: str) -> int:
+    """Return 63 bits of a text, never 0, which stands for none; 0 of an empty one."""
+    if not text:
+        return 0
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1 or 1
 
 
 def raise_reached(

@@ -114,6 +114,10 @@ class BudgetStore(Protocol):
         """Return ids of incidents whose raise until a time is over at `at` and not taken back yet."""
         ...
 
+    async def standing_raises(self, window: WindowKey) -> Sequence[Incident]:
+        """Return the incidents of a window whose raise until a time is not taken back yet."""
+        ...
+
     async def load_due(self, book: Book, at: int, quiet_since: int, most: int) -> int:
         """Load open windows that are over at `at`, or runs' without a hold and untouched since.
 

@@ -32,6 +32,8 @@ from bursar.core.zones import parse_zone
 
 THRESHOLDS_MAX = 10
 NAME_LENGTH_MAX = 200
+SCOPE_NAME_LENGTH_MAX = 256
+"""As long as a call's names may be: each of them must be a budget's to count."""
 TAGS_MAX = 16
 SHARE_MAX = 10
 """The largest threshold, as a multiple of the limit."""
@@ -39,7 +41,7 @@ SHARE_MAX = 10
 _FIELDS = frozenset(
     {
         "name", "scope", "metric", "period", "limit", "mode", "timezone", "reset_hour", "thresholds",
-        "unpriced", "on_expiry", "enforcement", "source", "template",
+        "unpriced", "on_expiry", "enforcement", "template",
     }
 )  # fmt: skip
 _SCOPE_FIELDS = frozenset({"project", "agent", "user", "api_key", "model", "provider", "run", "tags"})
@@ -88,7 +90,6 @@ def budget_from_fields(
         on_expiry=_choice(OnExpiry, fields.get("on_expiry", OnExpiry.RELEASE), "on_expiry"),
         requires_hold=_choice(_Enforcement, fields.get("enforcement", "optional"), "enforcement")
         is _Enforcement.REQUIRED,
-        source=_text(fields.get("source", "person"), "source"),
         is_template=is_template,
     )
 
@@ -235,14 +236,14 @@ def _whole_amount(value: int | str | Decimal) -> int:
     return int(amount)
 
 
-def _text(value: object, field: str) -> str:
-    if not isinstance(value, str) or len(value) > NAME_LENGTH_MAX:
-        raise InvalidInput(f"{field} must be text of at most {NAME_LENGTH_MAX} characters", field=field)
+def _text(value: object, field: str, length_max: int = NAME_LENGTH_MAX) -> str:
+    if not isinstance(value, str) or len(value) > length_max:
+        raise InvalidInput(f"{field} must be text of at most {length_max} characters", field=field)
     return value
 
 
 def _name(value: object, field: str) -> str:
-    text = _text(value, field)
+    text = _text(value, field, SCOPE_NAME_LENGTH_MAX)
     if not text:
         raise InvalidInput(f"{field} must not be empty; leave it out to mean any", field=field)
     return text

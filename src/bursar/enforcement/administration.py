@@ -12,11 +12,15 @@ import msgspec
 from bursar.budgets import gate
 from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey, Gates, GateState, Owner, Stop
+from bursar.budgets.hold import Hold
 from bursar.budgets.incident import Decision, Incident, Resolution
 from bursar.core.errors import Conflict, IdempotencyConflict
 from bursar.core.ids import text_from_id
 from bursar.enforcement import changes
 from bursar.enforcement.changes import Change
+from bursar.enforcement.commits import loaded
+from bursar.enforcement.questions import Question
+from bursar.enforcement.seeing import Sighted
 
 KEYED_BYTES = 8
 """The first half of an id that was made from an idempotency key; the second half is the body's."""
@@ -103,6 +107,34 @@ async def set_gate(
         target = f"{key.kind.value}:{key.name}" if key.name else key.kind.value
         await change.record(actor, _VERBS[state], target, details)
     return after, is_changed
+
+
+async def void_hold(
+    change: Change, question: Question[Sighted[Hold]], *, actor: str, reason: str = ""
+) -> Sighted[Hold]:
+    """Give a hold's room back for somebody who says why, or for an operator; a repeat changes nothing.
+
+    Args:
+        change: The transaction.
+        question: A `Void` and a look at the hold's windows.
+        actor: Who asks.
+        reason: Why.
+
+    Raises:
+        NotFound: There is no such hold.
+        HoldResolved: It has ended in another way.
+    """
+    scene = await loaded(change.budgets, change.active, [question], change.now)
+    named = scene.book.holds.get(question.hold_id or b"")
+    before = None if named is None else named.state
+    sighted = question.decide(scene)
+    await change.write(scene.book)
+    hold = sighted.answer
+    if hold.state is not before:
+        target = text_from_id("hold" if hold.lease is None else "lse", hold.id)
+        details = {"before": before, "after": hold.state, "agent": hold.call.agent, "reason": reason}
+        await change.record(actor, "hold.void", target, details)
+    return sighted
 
 
 async def decide(change: Change, incident_id: bytes, decision: Decision) -> Incident:

@@ -9,9 +9,10 @@ import copy
 import msgspec
 
 from bursar.budgets import lifecycle
-from bursar.budgets.amounts import amounts_of
+from bursar.budgets.amounts import Amounts, amounts_of
 from bursar.budgets.batch import Priced, SettledAnswer
 from bursar.budgets.book import Book
+from bursar.budgets.guards import DEPTH_MAX, fingerprint_of
 from bursar.budgets.hold import Hold, HoldKind, HoldState
 from bursar.budgets.lease import spend_from_lease
 from bursar.budgets.matching import Call, Matched
@@ -57,7 +58,7 @@ class SettleEvent(_Named, frozen=True, kw_only=True):
         """
         hold = scene.book.holds[self.hold_id or b""]
         event = self.one.event
-        amounts = amounts_of(event, self.one.cost_nusd)
+        amounts = guarded(event, amounts_of(event, self.one.cost_nusd))
         spend = Spend(event.key, hold.call, amounts, event.occurred_at)
         matched = _matching(scene, hold.call, _really(hold.call, event))
         if hold.kind is HoldKind.LEASE:
@@ -118,6 +119,23 @@ class Look(_Named, frozen=True, kw_only=True):
 
     def decide(self, scene: Scene) -> None:
         """Nothing."""
+
+
+def guarded(event: UsageEvent, amounts: Amounts) -> Amounts:
+    """Return an event's amounts with the depth and the fingerprint that its sender told, for guards of runs.
+
+    They are fields that the ledger does not count and keeps among the attributes. What is no depth or
+    fingerprint is not taken for one.
+    """
+    said = event.attributes
+    if not said:
+        return amounts
+    depth, fingerprint = said.get("depth"), said.get("fingerprint")
+    if isinstance(depth, int) and not isinstance(depth, bool) and 0 < depth <= DEPTH_MAX:
+        amounts = amounts._replace(depth=depth)
+    if isinstance(fingerprint, str):
+        amounts = amounts._replace(fingerprint=fingerprint_of(fingerprint))
+    return amounts
 
 
 def _really(call: Call, event: UsageEvent) -> Call:

@@ -170,7 +170,8 @@ async def resolve(change: Change, incident_id: bytes, decision: Decision) -> Inc
 async def take_back(change: Change, incident_id: bytes) -> None:
     """End a raise until a time. A repeat changes nothing.
 
-    A limit that somebody has changed since stays, and so does that of a window that is over.
+    A limit that somebody has changed since stays, and so does that of a window that is over. Another
+    raise that began from this one's limit, and still stands, will come down to where this one began.
 
     Raises:
         NotFound: There is no such incident.
@@ -183,7 +184,12 @@ async def take_back(change: Change, incident_id: bytes) -> None:
     before = window.limit
     if before == raised.limit and not window.is_past(change.now.trusted):
         taken_back(book, incident)
-    await change.write(book, [msgspec.structs.replace(incident, ended_at=change.now.at)])
+    later = [
+        msgspec.structs.replace(other, limit_before=incident.limit_before)
+        for other in await change.budgets.standing_raises(incident.window)
+        if other.id != incident_id and other.limit_before == raised.limit
+    ]
+    await change.write(book, [msgspec.structs.replace(incident, ended_at=change.now.at), *later])
     details = {"before": {"limit": before}, "after": {"limit": window.limit}}
     await change.record("job:holds", "incident.take_back", text_from_id("inc", incident_id), details)
 

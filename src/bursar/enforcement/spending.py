@@ -43,7 +43,7 @@ from bursar.budgets.window import reaches
 from bursar.core.errors import AppError, NotFound
 from bursar.core.ids import Org, new_id
 from bursar.core.usage import NO_TEXT, Subject, UsageEvent
-from bursar.enforcement.batch_questions import Look, LookBack, Repeat, SettleEvent
+from bursar.enforcement.batch_questions import Look, LookBack, Repeat, SettleEvent, guarded
 from bursar.enforcement.commits import loaded, written
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.questions import Correct, Post, Question, Scene
@@ -261,7 +261,7 @@ def _question(one: Priced) -> SettleEvent | Post:
     event = one.event
     if event.hold is not None:
         return SettleEvent(event.hold, one=one)
-    amounts = amounts_of(event, one.cost_nusd)
+    amounts = guarded(event, amounts_of(event, one.cost_nusd))
     return Post(Spend(event.key, call_of(event), amounts, event.occurred_at))
 
 

@@ -196,6 +196,7 @@ def exceeded_problem(
             for one in holders.agents
         ],
         "held_by_is_partial": holders.is_partial,
+        "held_by_is_later": _is_later(refused, holders),
         "budget_state": BudgetState.EXCEEDED,
         "explain": f"/v1/budgets/{budget_id}/explain?at={text_from_micros(now)}",
     }
@@ -233,8 +234,9 @@ def _no_room(refused: Refused, budget: Budget, holders: Holders, resets_at: str 
         return _SENTENCES[refused.reason].format(budget=name)
     amounts = (refused.limit, refused.asked or 0, refused.settled, refused.held)
     limit, asked, settled, held = (amount_text(budget, amount) for amount in amounts)
+    is_later = _is_later(refused, holders)
     by = ", ".join(
-        f"{amount_text(budget, one.amount)} by {one.agent or 'others'}"
+        f"{'' if is_later else amount_text(budget, one.amount) + ' '}by {one.agent or 'others'}"
         for one in holders.agents[:_HOLDERS_TOLD]
     )
     ends = f"it resets at {resets_at}" if resets_at else "it does not reset by itself"
@@ -242,6 +244,11 @@ def _no_room(refused: Refused, budget: Budget, holders: Holders, resets_at: str 
         f"{name} of {limit} {unit_of(budget)} has no room for {asked}: {settled} is spent and {held} is held"
         f"{f' ({by})' if by else ''}; {ends}"
     )
+
+
+def _is_later(refused: Refused, holders: Holders) -> bool:
+    """Tell whether holders were seen to have more than was held at the decision: they are read after it."""
+    return sum(one.amount for one in holders.agents) > refused.held
 
 
 def _window_body(seen: WindowSeen, terms: Terms | None) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from bursar.budgets.guards import fingerprint_of
 from bursar.budgets.matching import Call
 from bursar.capture import checks
 from bursar.core.errors import InvalidInput
@@ -37,6 +38,9 @@ from bursar.pricing.engine import canonical
 from bursar.web.principal import Principal
 
 NAMES_KEPT_MAX = 20_000
+"""Calls' names that are kept, each at most `KEPT_LENGTH_MAX` characters: some 20 MB at the very most."""
+
+KEPT_LENGTH_MAX = 512
 
 _Names = tuple[str, str, str, str, str, tuple[tuple[str, str], ...], int, str, str]
 
@@ -125,7 +129,7 @@ class HoldDecoder:
             allow_smaller=bool(body.allow_smaller),
             min_output_tokens=body.min_output_tokens or 1,
             depth=body.depth or 0,
-            fingerprint=_fingerprint(body.fingerprint),
+            fingerprint=fingerprint_of(body.fingerprint or ""),
         )
 
     def _names(self, body: HoldBody, principal: Principal) -> tuple[Call, Subject]:
@@ -137,12 +141,20 @@ class HoldDecoder:
         )  # fmt: skip
         kept = self._kept.get(names)
         if kept is None:
-            if len(self._kept) >= NAMES_KEPT_MAX:
-                self._kept.clear()
-            kept = self._kept[names] = _checked_names(names)
+            kept = _checked_names(names)
+            if _length_of(names) <= KEPT_LENGTH_MAX:
+                if len(self._kept) >= NAMES_KEPT_MAX:
+                    self._kept.clear()
+                self._kept[names] = kept
         if body.run:
             return kept[0]._replace(run=checks.name(body.run, "run")), kept[1]
         return kept
+
+
+def _length_of(names: _Names) -> int:
+    agent, project, user, provider, model, tags, *_ = names
+    texts = (agent, project, user, provider, model, *(text for tag in tags for text in tag))
+    return sum(map(len, texts))
 
 
 def _checked_names(names: _Names) -> tuple[Call, Subject]:
@@ -214,11 +226,3 @@ def _tier(text: str | None) -> ServiceTier:
 
 def _micros(seconds: float | None, default_s: int) -> int:
     return round((default_s if seconds is None else seconds) * MICROS_PER_SECOND)
-
-
-def _fingerprint(text: str | None) -> int:
-    """Return 63 bits of a text, never 0, which stands for none."""
-    if not text:
-        return 0
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest) >> 1 or 1

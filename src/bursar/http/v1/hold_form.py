@@ -13,6 +13,7 @@ from typing import Annotated, cast
 import msgspec
 from msgspec import Meta, Raw
 
+from bursar.budgets.guards import DEPTH_MAX
 from bursar.capture import checks
 from bursar.capture.native import KEY_LENGTH_MAX
 from bursar.core.errors import InvalidAmount, InvalidInput
@@ -24,7 +25,6 @@ DEADLINE_S_MAX = 86_400
 GRACE_S = 300
 GRACE_S_MAX = 86_400
 TAGS_MAX = 16
-DEPTH_MAX = 1_000_000
 
 _Name = Annotated[str, Meta(min_length=1, max_length=checks.NAME_LENGTH_MAX)]
 _Optional = Annotated[str, Meta(max_length=checks.NAME_LENGTH_MAX)] | None

@@ -10,9 +10,9 @@ Not here: bodies (`hold_body`, `hold_ends`), answers (`hold_answers`), lists (`h
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from bursar.budgets.batch import SettledAnswer
@@ -22,6 +22,7 @@ from bursar.budgets.refusal import Refused
 from bursar.budgets.seen import WindowSeen
 from bursar.core.errors import AppError, Denied, IdempotencyConflict, InvalidInput, NotFound, TooLarge
 from bursar.core.ids import Org, id_from_text, new_id, text_from_id
+from bursar.enforcement import administration
 from bursar.enforcement.desk import Desk
 from bursar.enforcement.estimating import Worst, worst_of_amount, worst_of_usage
 from bursar.enforcement.hold_reading import Holder, Holders, HoldReader, KnownBudgets, LatelyHeld
@@ -53,7 +54,6 @@ BODY_BYTES_MAX = 64 * 1024
 
 _MICROS_PER_MS = 1_000
 _PATH_PARTS = 5
-_log = structlog.get_logger()
 
 
 class HoldDoors(NamedTuple):
@@ -258,14 +258,19 @@ class HoldEndpoint:
         question = Seeing(
             Void(hold_id, by_operator=is_admin), principal.agent, principal.project, refuses_leases=True
         )
+        desk = self._doors.desk
         try:
-            hold, windows = await self._doors.desk.ask(principal.org, question)
+            if reason or is_admin:
+                void = partial(
+                    administration.void_hold, question=question, actor=principal.actor, reason=reason
+                )
+                hold, windows = await desk.change(principal.org, void)
+            else:
+                hold, windows = await desk.ask(principal.org, question)
         except HoldResolved as error:
             if error.hold.state is HoldState.SUSPENSE and not is_admin:
                 raise Denied("the hold is in suspense: only a key with the scope admin may void it") from None
             raise
-        if reason or is_admin:
-            _log.info("hold_voided", hold=text_from_id("hold", hold_id), by=principal.actor, reason=reason)
         return await self._shown(principal.org, hold, windows)
 
     async def _extend(

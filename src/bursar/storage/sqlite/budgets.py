@@ -88,6 +88,9 @@ _ORGS_DUE = """SELECT org FROM hold INDEXED BY hold_open WHERE state = 'open' AN
 _DUE_RAISES = """SELECT id FROM incident INDEXED BY incident_due
     WHERE org = ? AND resolution = 'raised_until' AND ended_at IS NULL AND until <= ?
     ORDER BY until LIMIT ?"""
+_STANDING_RAISES = f"""SELECT {rows.INCIDENT_COLUMNS} FROM incident INDEXED BY incident_due
+    WHERE org = ? AND resolution = 'raised_until' AND ended_at IS NULL
+    AND budget = ? AND member = ? AND starts_at = ?"""
 _ORGS_WITH_BUDGETS = "SELECT org FROM decision_clock"
 _LAST_DECIDED = "SELECT coalesce(max(last_at), 0) FROM decision_clock"
 
@@ -244,6 +247,11 @@ class SqliteBudgets:
     async def due_raises(self, at: int, most: int) -> list[bytes]:
         """Return incidents whose raise is over, the longest overdue first."""
         return [row[0] for row in self._connection.execute(_DUE_RAISES, (self._org, at, most))]
+
+    async def standing_raises(self, window: WindowKey) -> list[Incident]:
+        """Return the incidents of a window whose raise is not taken back yet."""
+        found = self._connection.execute(_STANDING_RAISES, (self._org, *window))
+        return [rows.incident_of(row) for row in found]
 
     async def load_due(self, book: Book, at: int, quiet_since: int, most: int) -> int:
         """Load open windows of active budgets that may be over."""
