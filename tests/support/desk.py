@@ -44,9 +44,14 @@ def event(**fields: object) -> dict[str, object]:
 class Desk:
     """A treasury with one organisation, a key that may do everything, and a client."""
 
-    def __init__(self, folder: Path, runner: asyncio.Runner, organisation: str) -> None:
+    def __init__(
+        self, folder: Path, runner: asyncio.Runner, organisation: str, settings: Mapping[str, object]
+    ) -> None:
         self._runner = runner
         self.folder = folder
+        self._settings = settings
+        self.printed: list[str] = []
+        """What the server printed: mails, where no mail server is configured."""
         self.now = NOW
         self._open()
         self.org = self.organisation(organisation)
@@ -54,7 +59,10 @@ class Desk:
 
     def _open(self) -> None:
         self.treasury = Treasury(
-            Settings(data_dir=self.folder), clock=lambda: self.now, monotonic=lambda: self.now
+            Settings(data_dir=self.folder, **self._settings),  # type: ignore[arg-type] # checked there
+            clock=lambda: self.now,
+            monotonic=lambda: self.now,
+            write=self.printed.append,
         )
         transport = httpx2.ASGITransport(app=self.treasury.app)
         self.client = httpx2.AsyncClient(transport=transport, base_url="http://bursar")
@@ -152,10 +160,10 @@ class Desk:
 
 
 @contextmanager
-def open_desk(folder: Path, organisation: str = "first") -> Iterator[Desk]:
+def open_desk(folder: Path, organisation: str = "first", **settings: object) -> Iterator[Desk]:
     """Open a treasury in `folder` with a new organisation, and close it."""
     with asyncio.Runner() as runner:
-        desk = Desk(folder, runner, organisation)
+        desk = Desk(folder, runner, organisation, settings)
         try:
             yield desk
         finally:

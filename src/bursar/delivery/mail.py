@@ -117,11 +117,11 @@ class MailQueue:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def stop(self) -> None:
+    async def stop(self, within_s: float = STOP_S) -> None:
         """Give what is under way a moment, then end it."""
         if not self._under_way:
             return
-        _done, left = await asyncio.wait(self._under_way, timeout=STOP_S)
+        _done, left = await asyncio.wait(self._under_way, timeout=within_s)
         for task in left:
             task.cancel()
         if left:

@@ -81,6 +81,7 @@ class Oidc:
         self._metadata: _Metadata | None = None
         self._keys: KeySet | None = None
         self._read_at = 0.0
+        self._asked_again_at = -KEYS_AGAIN_S
 
     def now(self) -> int:
         """Return the time in microseconds UTC."""
@@ -190,11 +191,14 @@ class Oidc:
     async def _key_set(self, metadata: _Metadata, *, is_stale: bool = False) -> "KeySet":
         from joserfc.jwk import KeySet  # noqa: PLC0415 - see `_session`
 
-        age_s = time.monotonic() - self._read_at
-        if self._keys is None or age_s > KEPT_S or (is_stale and age_s > KEYS_AGAIN_S):
+        now_s = time.monotonic()
+        may_ask_again = is_stale and now_s - self._asked_again_at > KEYS_AGAIN_S
+        if may_ask_again:
+            self._asked_again_at = now_s
+        if self._keys is None or now_s - self._read_at > KEPT_S or may_ask_again:
             document = msgspec.json.decode(await self._get(metadata.jwks_uri), type=_Keys)
             self._keys = KeySet([key for one in document.keys if (key := _imported(one)) is not None])
-            self._read_at = time.monotonic()
+            self._read_at = now_s
         return self._keys
 
     async def _user_info(
@@ -267,8 +271,8 @@ def _claims_of(issuer: str, claims: Mapping[str, object]) -> IssuerClaims:
         issuer=issuer,
         subject=str(claims["sub"]),
         email=str(claims.get("email") or ""),
-        # Some issuers write the boolean as text.
-        is_verified=claims.get("email_verified") in (True, "true"),
+        # Some issuers write the boolean as text; a number is no such word.
+        is_verified=claims.get("email_verified") is True or claims.get("email_verified") == "true",
         first_name=str(claims.get("given_name") or "")[:256],
         last_name=str(claims.get("family_name") or "")[:256],
     )
