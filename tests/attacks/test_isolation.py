@@ -184,6 +184,16 @@ def test_the_other_organisation_itself_sees_what_was_looked_for(two: tuple[Desk,
     assert CANARY in desk.get(f"/v1/events/{CANARY}", key=other.key).text
     for path in ("/v1/budgets", "/v1/incidents", "/v1/gates", f"/v1/agents/{CANARY}-agent_name/budgets"):
         assert CANARY in desk.get(path, key=other.key).text
+    agent, run = f"/v1/agents/{CANARY}-agent_name", f"/v1/runs/{CANARY}-run_id"
+    for path in (
+        "/v1/agents",
+        "/v1/dashboard/stats?range=30d",
+        agent,
+        f"{agent}/events",
+        f"{agent}/runs",
+        run,
+    ):
+        assert CANARY in desk.get(path, key=other.key).text
 
 
 def test_only_the_operator_may_name_an_organisation(two: tuple[Desk, Other]) -> None:
@@ -210,6 +220,7 @@ def test_a_subject_known_from_a_free_key_does_not_open_a_bound_one(tmp_path: Pat
 def test_the_same_key_and_names_in_both_are_two_events(two: tuple[Desk, Other]) -> None:
     desk, other = two
     same = event(idempotency_key="shared", agent_name="shared", run_id="shared")
+    desk.post("/v1/agents/resume-all", {})  # a test before may have stopped its own agents
     assert desk.ingest(same).json()["duplicates"] == 0
     assert desk.ingest(same, key=other.key).json()["duplicates"] == 0
     assert desk.violations() == ()
