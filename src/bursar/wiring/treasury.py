@@ -113,21 +113,7 @@ class Treasury:
         )
         spending = self.enforcement.spending
         self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock, spending)
-        people = SqliteIdentity(self.store, self._reader)
-        self.identity = Identity(people, self.operator_token, clock=clock)
-        self.doors = Doors(
-            settings,
-            self.identity,
-            people,
-            self.organisations,
-            self.operator_token,
-            clock=clock,
-            write=write,
-        )
-        self.authenticator = Authenticator(
-            self.keys, self.organisations, self.operator_token, clock, self.identity.persons
-        )
-        self.identity.on_change(self.authenticator.forget)
+        self._open_doors(write)
         self.admission = Admission(
             self.organisations,
             SqliteAdmissionReader(self._readers),
@@ -154,6 +140,24 @@ class Treasury:
             ]
         )
         self.app = self._build_app()
+
+    def _open_doors(self, write: Callable[[str], object]) -> None:
+        """Make what tells who is speaking: people, keys, the operator."""
+        people = SqliteIdentity(self.store, self._reader)
+        self.identity = Identity(people, self.operator_token, clock=self.clock)
+        self.doors = Doors(
+            self.settings,
+            self.identity,
+            people,
+            self.organisations,
+            self.operator_token,
+            clock=self.clock,
+            write=write,
+        )
+        self.authenticator = Authenticator(
+            self.keys, self.organisations, self.operator_token, self.clock, self.identity.persons
+        )
+        self.identity.on_change(self.authenticator.forget)
 
     async def start(self) -> None:
         """Begin the jobs."""
