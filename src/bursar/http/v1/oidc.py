@@ -26,9 +26,9 @@ PATH = "/v1/auth/oidc"
 _FOUND = 302
 _SEE_OTHER = 303
 _MICROS = 1_000_000
-_TEXT_MAX = 4_096
 
-Text = Annotated[str, Query(max_length=_TEXT_MAX)]
+Code = Annotated[str, Query(max_length=4_096, description="What we exchange at the issuer.")]
+Text = Annotated[str, Query(max_length=512)]
 
 
 class OidcParts(NamedTuple):
@@ -92,7 +92,7 @@ def oidc_router(parts: OidcParts) -> APIRouter:
 
     @router.get("/oidc/callback", operation_id="auth_oidc_callback", response_model=None)
     async def callback(
-        request: Request, state: Text = "", code: Text = "", error: Text = "", iss: Text = ""
+        request: Request, state: Text = "", code: Code = "", error: Text = "", iss: Text = ""
     ) -> Response:
         """Take the issuer's answer, and log in."""
         issuer = parts.issuer()
