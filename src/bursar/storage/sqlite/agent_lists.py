@@ -42,6 +42,8 @@ _KNOWN = "SELECT 1 FROM agent WHERE org = ? AND name = ?"
 _KEY_PREFIX = """SELECT prefix FROM api_key WHERE org = ? AND is_active AND (?2 = '' OR agent = ?2)
     ORDER BY api_key DESC LIMIT 1"""
 
+_NOTHING = Use()
+
 
 class SqliteAgents(AgentReader):
     """`analytics.agents.AgentReader` on read-only connections."""
@@ -89,7 +91,7 @@ def _agent(row: tuple[Cell, ...], used: list[Uses], standing: Standings) -> Agen
         model=None if model is None else str(model),
         total=Use(*(int(cell or 0) for cell in totals)),
         errors=int(errors or 0),
-        used=tuple(Use._make(uses.get(agent, Use())) for uses in used),
+        used=tuple(Use._make(uses.get(agent, _NOTHING)) for uses in used),
         first_at=None if first_at is None else int(first_at),
         last_at=None if last_at is None else int(last_at),
         standing=standing.of(str(name)),

@@ -50,7 +50,9 @@ class Standings:
 
     def of(self, agent: str) -> Standing:
         """Return how an agent stands; an unknown one is only bound by what bounds everybody."""
-        own = self._own.get(agent, [])
+        own = self._own.get(agent, ())
+        if not own and not self._gates.stopped:  # thousands of agents, most of them free
+            return Standing(self._everybody, has_kill_switch=agent in self._killed_by_rule)
         gate = self._gates.stopping(Call(agent=agent))
         stopped = self._everybody if gate is None else _STATUS[gate.state]
         stopped = stopped or _stopped(own)

@@ -96,10 +96,18 @@ class Told(Enum):
 
 
 class SpanSums:
-    """One per process and kind of sum; several readers' threads may ask at once."""
+    """One per process and kind of sum; several readers' threads may ask at once.
 
-    def __init__(self, told: Told) -> None:
+    Args:
+        told: What is told apart.
+        kept_max: Most sums kept of all organisations together.
+        pieces_max: Most pieces kept of each.
+    """
+
+    def __init__(self, told: Told, *, kept_max: int = KEPT_MAX, pieces_max: int = PIECES_MAX) -> None:
         self._statements = told.value
+        self._kept_max = kept_max
+        self._pieces_max = pieces_max
         self._lock = threading.Lock()
         self._kept: OrderedDict[Org, _Kept] = OrderedDict()
 
@@ -116,17 +124,17 @@ class SpanSums:
         kept = self._of(org)
         with kept.lock:
             kept.follow(connection, org)
-            fine_from = (now - _FINE_MICROS) // MICROS_PER_DAY * MICROS_PER_DAY
+            fine = Span(_day(now - _FINE_MICROS), _day(now) + MICROS_PER_DAY)
             settled_to = hour_of(now) - MICROS_PER_HOUR
             found = []
             for span in spans:
                 if span.ends_at - span.starts_at > KEPT_DAYS_MAX * MICROS_PER_DAY:
                     found.append(merged(_read(self._statements, connection, org, whole_and_cut(span))))
                     continue
-                pieces = pieces_of(span, fine_from)
+                pieces = pieces_of(span, fine)
                 kept.read(connection, org, pieces)
                 found.append(kept.merged(pieces, settled_to))
-            kept.forget_oldest()
+            kept.forget_oldest(self._pieces_max)
             kept.size = sum(map(len, kept.pieces.values())) + sum(map(len, kept.settled.values()))
         self._make_room()
         return found
@@ -139,7 +147,7 @@ class SpanSums:
 
     def _make_room(self) -> None:
         with self._lock:
-            while len(self._kept) > 1 and sum(kept.size for kept in self._kept.values()) > KEPT_MAX:
+            while len(self._kept) > 1 and sum(kept.size for kept in self._kept.values()) > self._kept_max:
                 self._kept.popitem(last=False)
 
 
@@ -174,9 +182,9 @@ class _Kept:
         for piece in pieces:
             self.pieces.move_to_end(piece)
 
-    def forget_oldest(self) -> None:
+    def forget_oldest(self, most: int) -> None:
         """Let go of what was not asked for lately."""
-        while len(self.pieces) > PIECES_MAX:
+        while len(self.pieces) > most:
             self.pieces.popitem(last=False)
 
     def merged(self, pieces: Sequence[Span], settled_to: int) -> Uses:
@@ -201,10 +209,10 @@ def whole_and_cut(span: Span) -> list[Span]:
     return [piece for piece in ends if piece.starts_at < piece.ends_at]
 
 
-def pieces_of(span: Span, fine_from: int) -> list[Span]:
-    """Return the pieces of a span, in order: cut ends, days of UTC, and hours from `fine_from` on.
+def pieces_of(span: Span, fine: Span) -> list[Span]:
+    """Return the pieces of a span, in order: cut ends, days of UTC, and hours within `fine`.
 
-    `fine_from` is a day's beginning. What lies between an end and the next day's beginning is one piece.
+    `fine` is whole days. What lies between an end and the nearest day's boundary is one piece.
     """
     found: list[Span] = []
     for part in whole_and_cut(span):
@@ -213,7 +221,8 @@ def pieces_of(span: Span, fine_from: int) -> list[Span]:
             continue
         starts_at = part.starts_at
         while starts_at < part.ends_at:
-            length = MICROS_PER_HOUR if starts_at >= fine_from else MICROS_PER_DAY
+            is_fine = fine.starts_at <= starts_at < fine.ends_at
+            length = MICROS_PER_HOUR if is_fine else MICROS_PER_DAY
             ends_at = min((starts_at // length + 1) * length, part.ends_at)
             found.append(Span(starts_at, ends_at))
             starts_at = ends_at
@@ -263,6 +272,11 @@ def _read(
                 used = (events, (high << 32) + low, tokens_in, tokens_out, duration, unpriced)
                 _add(found[int(number or 0)], [(int(who or 0), used)])
     return found
+
+
+def _day(at: int) -> int:
+    """Return the beginning of the UTC day that holds `at`."""
+    return at - at % MICROS_PER_DAY
 
 
 def _is_touched(piece: Span, touched: set[int]) -> bool:
