@@ -13,6 +13,7 @@ from bursar.budgets.refusal import Reason, Refused
 from bursar.budgets.window import WindowKey
 from bursar.core.ids import Org
 from bursar.enforcement.hold_reading import Holder, Holders
+from bursar.enforcement.ports import Transaction
 from bursar.http.v1.hold_answers import exceeded_problem
 from bursar.http.v1.hold_body import HoldDecoder
 from bursar.identity.keys import Scope
@@ -172,6 +173,15 @@ class TestGuardsOfEvents:
         assert (seen["settled"], seen["unheld"]) == ("3", "3")
         assert ask(desk, run="r", fingerprint="same").status_code == 402
 
+    def test_a_granted_repetition_proves_clean_once_it_is_settled(self, desk: Desk) -> None:
+        made = budget(desk, "2", metric="loops", period="run")
+        for _ in range(2):
+            hold = held(desk, run="r", fingerprint="same", depth=1)
+            assert settle(desk, hold, "0.01", fingerprint="same", depth=3).status_code == 200
+        (seen,) = desk.get(f"/v1/budgets/{made['id']}/windows", run="r").json()["data"]
+        assert (seen["settled"], seen["held"]) == ("1", "0")
+        assert desk.violations() == ()
+
     def test_a_depth_trips_the_guard(self, desk: Desk) -> None:
         latch = [{"at": 1.0, "action": "pause", "latch": True}]
         budget(desk, "3", metric="depth", thresholds=latch)
@@ -185,6 +195,21 @@ class TestGuardsOfEvents:
         budget(desk, "1", metric="depth", thresholds=[{"at": 1.0, "action": "pause", "latch": True}])
         spend(desk, {**CALL, "attributes": {"depth": depth, "fingerprint": 7}})
         assert ask(desk).status_code == 201
+
+
+def test_only_organisations_with_something_due_are_gone_through(desk: Desk) -> None:
+    held(desk, "0.10")
+    other = desk.organisation("second")
+    enforcement = desk.treasury.enforcement
+
+    async def due(transaction: Transaction) -> list[Org]:
+        return list(await transaction.orgs_due(desk.now))
+
+    assert desk.run(desk.treasury.store.transact(due)) == []
+    desk.now += 1_000_000_000
+    assert desk.run(desk.treasury.store.transact(due)) == [desk.org] != [other]
+    desk.run(enforcement.run_due())
+    assert desk.run(desk.treasury.store.transact(due)) == []
 
 
 class TestVoids:

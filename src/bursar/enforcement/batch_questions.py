@@ -58,7 +58,9 @@ class SettleEvent(_Named, frozen=True, kw_only=True):
         """
         hold = scene.book.holds[self.hold_id or b""]
         event = self.one.event
-        amounts = guarded(event, amounts_of(event, self.one.cost_nusd))
+        amounts = amounts_of(event, self.one.cost_nusd)
+        if hold.kind is HoldKind.LEASE:
+            amounts = guarded(event, amounts)  # a single call said both when it asked
         spend = Spend(event.key, hold.call, amounts, event.occurred_at)
         matched = _matching(scene, hold.call, _really(hold.call, event))
         if hold.kind is HoldKind.LEASE:

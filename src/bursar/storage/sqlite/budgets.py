@@ -82,9 +82,12 @@ _DUE_HOLDS = """SELECT id FROM hold WHERE org = ? AND state = 'open' AND expires
     ORDER BY expires_at LIMIT ?"""
 _SUSPENDED = "SELECT id FROM hold WHERE org = ? AND state = 'suspense' AND id > ? ORDER BY id LIMIT ?"
 _INCIDENT = f"SELECT {rows.INCIDENT_COLUMNS} FROM incident WHERE org = ? AND id = ?"
-_ORGS_DUE = """SELECT org FROM hold INDEXED BY hold_open WHERE state = 'open' AND expires_at <= ?
-    UNION SELECT org FROM incident INDEXED BY incident_due
-        WHERE resolution = 'raised_until' AND ended_at IS NULL AND until <= ?"""
+# An organisation after the other: the job asks each second, however many holds are open.
+_ORGS_DUE = """SELECT org FROM decision_clock AS o
+    WHERE EXISTS (SELECT 1 FROM hold INDEXED BY hold_open
+            WHERE org = o.org AND state = 'open' AND expires_at <= ?1)
+        OR EXISTS (SELECT 1 FROM incident INDEXED BY incident_due
+            WHERE org = o.org AND resolution = 'raised_until' AND ended_at IS NULL AND until <= ?1)"""
 _DUE_RAISES = """SELECT id FROM incident INDEXED BY incident_due
     WHERE org = ? AND resolution = 'raised_until' AND ended_at IS NULL AND until <= ?
     ORDER BY until LIMIT ?"""
@@ -102,7 +105,7 @@ def last_decided_at(connection: sqlite3.Connection) -> int:
 
 def orgs_due(connection: sqlite3.Connection, at: int) -> list[Org]:
     """Return the organisations with a hold or a raise that is over at `at`."""
-    return [Org(row[0]) for row in connection.execute(_ORGS_DUE, (at, at))]
+    return [Org(row[0]) for row in connection.execute(_ORGS_DUE, (at,))]
 
 
 def orgs_with_budgets(connection: sqlite3.Connection) -> list[Org]:

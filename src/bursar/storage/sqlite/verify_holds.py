@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bursar.budgets.amounts import Amounts
+from bursar.budgets.amounts import DEPTH, Amounts
 from bursar.budgets.book import Effect
 from bursar.budgets.hold import Hold, HoldKind, HoldState
 from bursar.budgets.window import WindowKey
@@ -114,7 +114,8 @@ def _faults_of_parts(hold: Hold, settled: Amounts, parts: rows.Parts) -> Iterato
     for key, amount in parts:
         posted[key] = posted.get(key, 0) + amount
     for leg in hold.legs:
-        amount = settled[leg.column] or 0
+        # What a guard of runs counts was known at the grant.
+        amount = leg.amount if leg.column >= DEPTH else settled[leg.column] or 0
         if posted.get(leg.window) != amount:
             yield _Fault("posting's parts", amount, posted.get(leg.window))
 
