@@ -75,8 +75,8 @@ def test_every_option_arrives_digit_for_digit(alone: Path) -> None:
     ("limit", "options", "words"),
     [
         ("0.5", ("--per-minute", "--agent", "a"), "agent a may spend $0.50 a minute"),
-        ("3", ("--loops",), "everybody may repeat one call 3 times a run"),
-        ("5", ("--template",), "every new agent may spend $5.00 a day"),
+        ("3", ("--loops",), "everybody may repeat calls 3 times a run"),
+        ("5", ("--template",), "every agent may spend $5.00 a day"),
         ("200000", ("--metric", "tokens_output", "--period", "total"), "may use 200,000 tokens in total"),
         ("90", ("--metric", "calls", "--period", "hourly"), "may make 90 calls an hour"),
     ],

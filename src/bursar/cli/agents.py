@@ -136,7 +136,8 @@ def stopped(
 
 
 def _gate_row(gate: _Gate, stop: _Stop) -> list[str]:
-    ends = "a person resumes it" if stop.owner == "manual" else f"the {stop.owner} or a person resumes it"
+    is_by_person = stop.owner in {"manual", "guard"}
+    ends = "a person resumes it" if is_by_person else f"the {stop.owner} or a person resumes it"
     what = f"{gate.kind} {gate.name}".rstrip()
     since = moment_text(stop.since, to_seconds=True)
     return [what, stop.status, stop.actor or stop.owner, since, ends, stop.reason or "-"]

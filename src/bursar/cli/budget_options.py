@@ -100,7 +100,7 @@ class Proposal:
         bool, typer.Option("--required", help="Spend that did not ask first raises an alert at once.")
     ] = False
     template: Annotated[
-        bool, typer.Option("--template", help="Give every new agent a budget like this one.")
+        bool, typer.Option("--template", help="Give every agent a budget like this one, at its next call.")
     ] = False
     per_minute: Annotated[
         bool,
@@ -110,7 +110,7 @@ class Proposal:
         ),
     ] = False
     loops: Annotated[
-        bool, typer.Option("--loops", help="A loop guard: LIMIT is how often a run may repeat one call.")
+        bool, typer.Option("--loops", help="A loop guard: LIMIT is how often a run may repeat calls.")
     ] = False
 
 

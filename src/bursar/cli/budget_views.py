@@ -22,7 +22,7 @@ PER = {
 
 
 _WHAT = {
-    "cost": "spend {}", "calls": "make {}", "duration": "call for {}", "loops": "repeat one call {}",
+    "cost": "spend {}", "calls": "make {}", "duration": "call for {}", "loops": "repeat calls {}",
     "depth": "nest calls by {}",
 }  # fmt: skip
 
@@ -59,7 +59,7 @@ def sentence_of(budget: Rules) -> str:
     """Return in one sentence who may spend how much, and whether that is a rule or a hope."""
     who = scope_text(budget.scope)
     if budget.template:
-        who = "every new agent" + (f" with {who}" if budget.scope else "")
+        who = "every agent" + (f" with {who}" if budget.scope else "")
     end = "and is refused beyond" if budget.mode == "hard" else "and is told beyond (soft)"
     what = _WHAT.get(budget.metric, "use {}").format(amount_text(budget.limit, budget.unit))
     return f"{who} may {what} {PER.get(budget.period, budget.period)}, {end}."

@@ -15,7 +15,13 @@ from bursar.core.time import MICROS_PER_SECOND, text_from_micros
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
-_UNITS = {Metric.COST: "nano-usd", Metric.DURATION: "milliseconds", Metric.CALLS: "calls"}
+_UNITS = {
+    Metric.COST: "nano-usd",
+    Metric.DURATION: "milliseconds",
+    Metric.CALLS: "calls",
+    Metric.LOOPS: "loops",
+    Metric.DEPTH: "levels",
+}
 
 
 def money_headers(
