@@ -1,13 +1,14 @@
 """Ways to get past a hard budget, or to take another's room, by requests that are each well formed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from holding import ask, budget, figures, held, settle, void, window
 
+from bursar.budgets.budget import Terms
 from bursar.budgets.reading import budget_from_fields
 from bursar.budgets.refusal import Reason, Refused
 from bursar.budgets.window import WindowKey
@@ -285,3 +286,30 @@ def test_long_names_are_not_kept_in_memory() -> None:
     assert not decoder._kept
     decoder.decode(json.dumps({**CALL, "amount_usd": "1"}).encode(), None, principal, 0)
     assert len(decoder._kept) == 1
+
+
+class TestManyAgents:
+    def kept(self, desk: Desk) -> Mapping[bytes, Terms]:
+        return desk.treasury.enforcement.indexes.kept(desk.org)
+
+    def stored(self, desk: Desk) -> set[object]:
+        return {row[0] for row in desk.rows("SELECT id FROM budget WHERE deleted_at IS NULL")}
+
+    def test_one_agent_more_is_no_reason_to_read_every_budget_again(self, desk: Desk) -> None:
+        budget(desk, scope={}, template=True)
+        for door in (lambda: spend(desk, {**CALL, "agent": "new-1"}), lambda: held(desk, agent="new-2")):
+            door()
+            before = self.kept(desk)
+            assert set(before) == self.stored(desk)
+            held(desk, agent="new-1")
+            assert self.kept(desk) is before
+        assert len(before) == 3
+
+    def test_budgets_that_are_undone_with_their_commit_are_forgotten(self, desk: Desk) -> None:
+        budget(desk, scope={}, template=True)
+        huge = {**CALL, "agent": "new", "cost_usd": "9000000000"}
+        answer = spend(desk, huge, huge)
+        assert (answer["recorded"], answer["quarantined"]) == (1, [1])
+        assert ask(desk, agent="new").status_code == 402
+        assert set(self.kept(desk)) == self.stored(desk)
+        assert len(self.kept(desk)) == 2

@@ -88,20 +88,13 @@ class BudgetIndex:
 
     def __init__(self, budgets: Iterable[Budget], names_of: NamesOf = as_sent) -> None:
         self._names_of = names_of
-        self.terms = {budget.id: terms_of(budget) for budget in budgets}
+        self.terms: dict[bytes, Terms] = {}
         self._by_name: dict[tuple[str, object], list[Terms]] = {}
         self._by_run: dict[str, list[Terms]] = {}
         self._kept: dict[Call, Matched] = {}
         self._templates: list[Terms] = []
         self._served: set[tuple[bytes, str]] = set()
-        for terms in self.terms.values():
-            scope = terms.budget.scope
-            if terms.budget.is_template:
-                self._templates.append(terms)
-            elif scope.run:
-                self._by_run.setdefault(scope.run, []).append(terms)
-            else:
-                self._by_name.setdefault(_bucket(scope), []).append(terms)
+        self._add(budgets)
 
     def matching(self, call: Call) -> Matched:
         """Return the budgets that count `call`. A budget per run counts only calls with a run."""
@@ -137,9 +130,31 @@ class BudgetIndex:
         self._served.add((template.id, agent))
 
     def extended(self, budgets: Iterable[Budget]) -> "BudgetIndex":
-        """Return an index with more budgets."""
-        own = (terms.budget for terms in self.terms.values())
-        return BudgetIndex([*own, *budgets], self._names_of)
+        """Return an index with more budgets: the work is that of the new ones, but for copies of tables."""
+        more = BudgetIndex((), self._names_of)
+        more.terms = dict(self.terms)
+        more._by_name = dict(self._by_name)
+        more._by_run = dict(self._by_run)
+        more._templates = list(self._templates)
+        more._served = set(self._served)
+        more._add(budgets)
+        return more
+
+    def _add(self, budgets: Iterable[Budget]) -> None:
+        by_run: dict[str, list[Terms]] = {}
+        by_name: dict[tuple[str, object], list[Terms]] = {}
+        for budget in budgets:
+            terms = self.terms[budget.id] = terms_of(budget)
+            scope = budget.scope
+            if budget.is_template:
+                self._templates.append(terms)
+            elif scope.run:
+                by_run.setdefault(scope.run, []).append(terms)
+            else:
+                by_name.setdefault(_bucket(scope), []).append(terms)
+        # The lists may be those of an index that is in use, and never change.
+        self._by_run.update((run, [*self._by_run.get(run, ()), *new]) for run, new in by_run.items())
+        self._by_name.update((name, [*self._by_name.get(name, ()), *new]) for name, new in by_name.items())
 
     def _search(self, call: Call) -> Matched:
         names = [

@@ -51,13 +51,15 @@ def completed(index: BudgetIndex, owed: Missing, known: Collection[bytes]) -> Co
     """
     made: list[Budget] = []
     skipped: list[Notice] = []
-    active = [terms.budget for terms in index.terms.values()]
+    by_agent: dict[str, list[Budget]] = {}
+    for terms in index.terms.values():
+        by_agent.setdefault(terms.budget.scope.agent, []).append(terms.budget)
     for budget_id, (template, agent) in owed.items():
         if budget_id in known:
             index.settle_for(template, agent)
             continue
         budget = from_template(template, agent)
-        near = [other for other in (*active, *made) if other.scope.agent in {"", agent}]
+        near = [*by_agent.get("", ()), *by_agent.get(agent, ())]
         try:
             check_room_for(budget, near)
         except TooManyBudgets:
@@ -65,4 +67,5 @@ def completed(index: BudgetIndex, owed: Missing, known: Collection[bytes]) -> Co
             skipped.append(Notice(Occasion.TEMPLATE_SKIPPED, None, budget=template.id, agent=agent))
         else:
             made.append(budget)
+            by_agent.setdefault(agent, []).append(budget)
     return Completed(index.extended(made) if made else index, made, skipped)

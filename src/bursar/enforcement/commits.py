@@ -24,10 +24,11 @@ from bursar.enforcement.questions import Question, Scene
 
 
 class Decided(NamedTuple):
-    """Each question's answer or error, in order, and what somebody should hear of."""
+    """Each question's answer or error, in order, what somebody should hear of, and the budgets since."""
 
     answers: list[object | AppError]
     notices: list[Notice]
+    active: BudgetIndex
 
 
 async def decide_all(
@@ -44,7 +45,7 @@ async def decide_all(
             answers.append(question.decide(scene))
         except AppError as error:
             answers.append(error)
-    return Decided(answers, await written(budgets, scene.book, now.at))
+    return Decided(answers, await written(budgets, scene.book, now.at), scene.active)
 
 
 async def loaded(

@@ -144,6 +144,8 @@ class Desk:
                 index = await self._indexes.of(org, budgets)
                 questions = [asked[place][1] for place in places]
                 decided = await decide_all(budgets, index, questions, now)
+                if decided.active is not index:
+                    await self._indexes.keep(org, budgets, decided.active)
                 answers.update(zip(places, decided.answers, strict=True))
                 heard.append((org, decided.notices))
 

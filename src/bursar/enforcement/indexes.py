@@ -46,6 +46,13 @@ class Indexes:
             kept = self._kept[org] = _Kept(stamp, BudgetIndex(await budgets.active(), names_of))
         return kept.active
 
+    async def keep(self, org: Org, budgets: BudgetStore, active: BudgetIndex) -> None:
+        """Take an index to which a transaction has added what it stored: it need not be read anew.
+
+        If that is undone its stamp is gone with it, and the index is never used.
+        """
+        self._kept[org] = _Kept(await budgets.stamp(), active)
+
     def kept(self, org: Org) -> Mapping[bytes, Terms]:
         """Return the rules of the active budgets as far as they are in memory, to word an answer by."""
         kept = self._kept.get(org)

@@ -151,6 +151,8 @@ class Spending:
         looks += [LookBack(ask.hold_id, one=ask.one) for ask in questions if isinstance(ask, SettleEvent)]
         everything: list[Question[object]] = [*questions, *(ask for _, ask in repeats), *looks]
         scene = await loaded(unit.budgets, index, everything, now)
+        if scene.active is not index:
+            await self._indexes.keep(unit.org, unit.budgets, scene.active)
         stops = {agent: _stop_of(scene, own) for agent, own in calls.items()}
         organisation = _organisation_stop(scene, calls.values())
         answers = [question.decide(scene) for question in questions]
