@@ -4,11 +4,13 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import httpx2
 import pytest
 
 from support.desk import Desk, event, open_desk
+from support.server import Server, running_server
 
 PASSWORD = "correct horse battery"
 CODE = re.compile(r"^ +(\d{6})$", re.MULTILINE)
@@ -141,6 +143,20 @@ def test_a_forgotten_password(desk: Desk) -> None:
     for _ in range(8):
         assert ask(desk, "forgot-password", email="alice@example.com").status_code == 200
     assert len(mails(desk)) == 4  # five codes an hour
+
+
+def test_the_time_of_an_answer_does_not_tell_who_is_known(desk: Desk) -> None:
+    """Interleaved, each in an hour of its own, so that no limit is met."""
+    signed_up(desk)
+    took: dict[str, list[float]] = {"alice@example.com": [], "nobody@example.com": []}
+    for turn in range(120):
+        email = sorted(took)[turn % 2]
+        desk.now += 3_600_000_000
+        begun = time.perf_counter()
+        assert ask(desk, "forgot-password", email=email).status_code == 200
+        took[email].append(time.perf_counter() - begun)
+    known, unknown = map(median, took.values())
+    assert abs(known - unknown) < 0.002
 
 
 def test_a_session_is_refreshed_switched_and_ended(desk: Desk) -> None:
@@ -341,3 +357,31 @@ def test_the_first_link_takes_a_known_address_only_with_its_password(desk: Desk)
     assert refused.status_code == 401
     assert claim(desk, code, "bob@example.com").status_code == 200
     assert len(desk.rows("SELECT * FROM user_account")) == 1
+
+
+def test_a_server_prints_the_link_and_the_code_that_let_a_person_in(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        (link,) = re.findall(r"\S+/v1/auth/first-run\?token=\S+", server.greeting)
+        owner = httpx2.post(link, json={"email": "olga@example.com", "password": PASSWORD}, trust_env=False)
+        assert owner.json()["user"]["org_name"] == "default"
+        registration = {"email": "alice@example.com", "password": PASSWORD, "org_name": "acme"}
+        assert server.post("/v1/auth/register", registration).status_code == 201
+        code = _printed_code(server)
+        verified = server.post("/v1/auth/verify-email", {"email": "alice@example.com", "code": code})
+        assert verified.status_code == 200
+        server.stop()
+    with running_server(tmp_path / "data") as server:
+        assert len(server.greeting.splitlines()) == 1  # it has an owner now
+        me = server.get("/v1/auth/me", key=verified.json()["access_token"])
+        assert me.json()["email"] == "alice@example.com"
+
+
+def _printed_code(server: Server) -> str:
+    printed = ""
+    for _ in range(200):
+        printed += server.printed()
+        found = CODE.search(printed)
+        if found is not None and "end of mail" in printed:
+            return found[1]
+        time.sleep(0.02)
+    raise AssertionError(printed)

@@ -78,6 +78,15 @@ class Server:
         self._process.kill()
         self._process.wait(STOP_S)
 
+    def printed(self) -> str:
+        """Return what it has printed since it began, or since the last look."""
+        if self._process.stdout is None:
+            return ""
+        try:
+            return os.read(self._process.stdout.fileno(), 65_536).decode()
+        except BlockingIOError:
+            return ""
+
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None

@@ -24,6 +24,10 @@ SENDING_MAX = 4
 RETRY_DELAYS_S = (2.0, 15.0)
 """Waits before the second and third try; a code lives for ten minutes."""
 
+START_DELAY_S = 0.05
+"""How long a mail waits at first: the answer of the request that made it is out by then, and its time is the
+same as that of a request that made none."""
+
 STOP_S = 5.0
 
 _log = structlog.get_logger()
@@ -129,6 +133,7 @@ class MailQueue:
             await asyncio.wait(left)
 
     async def _deliver(self, mail: Mail) -> None:
+        await asyncio.sleep(START_DELAY_S)
         for delay_s in (*self._retry_delays_s, None):
             try:
                 async with self._sending:

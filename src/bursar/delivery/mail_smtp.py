@@ -7,10 +7,12 @@ line breaks, so nobody can add one of his own.
 Not here: tries and waiting (`mail`).
 """
 
+import asyncio
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid, parseaddr
+from importlib import import_module
 from typing import NamedTuple
 
 from bursar.delivery.mail import Mail, MailFailed
@@ -49,7 +51,8 @@ class SmtpMailer:
             MailFailed: It did not take it; the reason has the server's code, not its words, after the
                 mail's text was sent.
         """
-        # Only here: most processes send nothing, and the import costs a start some time.
+        # Only here: most processes send nothing. On a thread, so that the first mail holds nobody up.
+        await asyncio.to_thread(import_module, "aiosmtplib")
         import aiosmtplib  # noqa: PLC0415
         from aiosmtplib.errors import SMTPConnectError, SMTPException, SMTPResponseException  # noqa: PLC0415
 
