@@ -303,6 +303,20 @@ def test_a_page_of_one_agent_has_periods_models_and_seven_days_without_holes(des
     assert [str(cost) for _, cost in days] == ["0.125", "0.00", "0.00", "0.00", "0.25", "0.00", "0.50"]
 
 
+def test_half_hour_history_is_exact(desk: Desk) -> None:
+    desk.send("PUT", "/v1/settings", json={"timezone": "Asia/Kolkata"})
+    midnight = NOW - 5 * MICROS_PER_HOUR - 30 * MICROS_PER_MINUTE  # where the 2nd begins in Kolkata
+    key = {"idempotency_key": "corrected"}
+    desk.ingest(call(midnight - 1, "0.1"), call(midnight, "0.02"), call(midnight - 1, "5", **key))
+    desk.ingest(call(midnight - 1, "0.003", revision=1, **key), call(midnight, "9", agent="neighbour"))
+    history = desk.get("/v1/agents/research-bot").json()["history"]
+    assert [(day["date"], day["cost"], day["events"]) for day in history[-3:]] == [
+        ("2026-02-28", 0, 0),
+        ("2026-03-01", 0.103, 2),
+        ("2026-03-02", 0.02, 1),
+    ]
+
+
 @pytest.mark.parametrize("page", ["", "/events", "/alerts", "/configs", "/budgets", "/runs"])
 def test_an_unknown_agent_is_not_found(desk: Desk, page: str) -> None:
     answer = desk.get(f"/v1/agents/nobody{page}")

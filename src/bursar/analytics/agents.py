@@ -6,6 +6,7 @@ Input counts every token that was sent, cached ones too; output counts reasoning
 agent's events (`events`), its runs (`runs`), sums by any other dimension (`query`).
 """
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
@@ -31,6 +32,11 @@ class Use(NamedTuple):
     output_tokens: int = 0
     duration_ms: int = 0
     unpriced: int = 0
+
+
+def total(uses: Iterable[Use]) -> Use:
+    """Return the sum of several."""
+    return Use(*map(sum, zip(Use(), *uses, strict=True)))
 
 
 class Periods(NamedTuple):
@@ -120,6 +126,18 @@ class AgentPage(NamedTuple):
     key_prefix: str | None
 
 
+class AgentDay(NamedTuple):
+    """What an agent used of one model on one day, or in a part of it: parts of the same add up.
+
+    `day` is the day's place among those that were asked for.
+    """
+
+    day: int
+    model: str
+    provider: str | None
+    used: Use
+
+
 class AgentReader(Protocol):
     """Agents of one organisation. Each call reads one snapshot."""
 
@@ -129,6 +147,10 @@ class AgentReader(Protocol):
         Raises:
             Unavailable: Too many readers are waiting.
         """
+        ...
+
+    async def history(self, org: Org, name: str, days: Sequence[Span]) -> Sequence[AgentDay]:
+        """Return what an agent used on each day by model; nothing for unknown names."""
         ...
 
     async def knows(self, org: Org, name: str) -> bool:

@@ -7,10 +7,8 @@ field for stands beside its fields. Not here: routes (`agents`), budgets (`agent
 from collections.abc import Sequence
 from typing import Final
 
-from bursar.analytics.agents import Agent, Use
+from bursar.analytics.agents import Agent, AgentDay, Use, total
 from bursar.analytics.events import Event
-from bursar.analytics.query import Row
-from bursar.analytics.series import Point
 from bursar.analytics.slices import Slice
 from bursar.core.ids import text_from_id
 from bursar.core.time import text_from_micros
@@ -23,21 +21,21 @@ _PERCENT_DIGITS: Final = 2
 def agent_body(agent: Agent, now: int) -> dict[str, object]:
     """Return one agent of the list; `used` holds today, week, month and the range."""
     today, week, month, asked = agent.used
-    total, standing = agent.total, agent.standing
+    whole, standing = agent.total, agent.standing
     return {
         "agent_name": agent.name,
         "provider": agent.provider,
         "model": agent.model,
-        "total_events": total.events,
-        "total_cost": json_number(total.cost_nusd),
+        "total_events": whole.events,
+        "total_cost": json_number(whole.cost_nusd),
         "cost_today": json_number(today.cost_nusd),
         "cost_week": json_number(week.cost_nusd),
         "cost_month": json_number(month.cost_nusd),
         "input_tokens_today": today.input_tokens,
         "output_tokens_today": today.output_tokens,
-        "total_input_tokens": total.input_tokens,
-        "total_output_tokens": total.output_tokens,
-        "total_duration_ms": total.duration_ms,
+        "total_input_tokens": whole.input_tokens,
+        "total_output_tokens": whole.output_tokens,
+        "total_duration_ms": whole.duration_ms,
         "range_events": asked.events,
         "range_cost": json_number(asked.cost_nusd),
         "budget_limit_usd": None if standing.limit_nusd is None else json_number(standing.limit_nusd),
@@ -45,7 +43,7 @@ def agent_body(agent: Agent, now: int) -> dict[str, object]:
         "status": agent.status(now).value,
         "has_kill_switch": standing.has_kill_switch,
         "last_active": _moment(agent.last_at),
-        "unpriced_events": total.unpriced,
+        "unpriced_events": whole.unpriced,
     }
 
 
@@ -62,19 +60,29 @@ def detail_body(agent: Agent, now: int) -> dict[str, object]:
     }
 
 
-def model_body(row: Row, total: Measures) -> dict[str, object]:
-    """Return one model of a breakdown, with its share of the cost."""
+def history_body(found: Sequence[AgentDay], pieces: Sequence[Slice], shown: int) -> dict[str, object]:
+    """Return an agent's models over all of `pieces`, the dearest first, and its last `shown` days."""
+    models: dict[tuple[str | None, str], Use] = {}
+    days = [Use() for _ in pieces]
+    for part in found:
+        which = part.provider, part.model
+        models[which] = total((models.get(which, Use()), part.used))
+        days[part.day] = total((days[part.day], part.used))
+    whole = total(days).cost_nusd
+    ranked = sorted(models.items(), key=lambda one: (-one[1].cost_nusd, -one[1].events))
+    last = zip(pieces[-shown:], days[-shown:], strict=True)
+    history = [{"date": piece.name} | use_body(use) for piece, use in last]
     return {
-        "provider": row.labels.get("provider"),
-        "model": row.labels["model"],
-        **measures_body(row.measures),
-        "cost_pct": percent(row.measures.cost_nusd, total.cost_nusd) or 0.0,
+        "models": [
+            {"provider": provider, "model": model}
+            | use_body(use)
+            | {"cost_pct": percent(use.cost_nusd, whole) or 0.0}
+            for (provider, model), use in ranked
+        ],
+        "models_days": len(pieces),
+        "history": history,
+        "spend_history": history,
     }
-
-
-def day_body(point: Point, pieces: Sequence[Slice]) -> dict[str, object]:
-    """Return one day of a series."""
-    return {"date": pieces[point.piece].name, **measures_body(point.measures)}
 
 
 def measures_body(measures: Measures) -> dict[str, object]:

@@ -14,12 +14,10 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from bursar.analytics import query as ask
 from bursar.analytics.agents import AGENTS_MAX, Agent, AgentPage, AgentQuery, AgentReader, periods_at
 from bursar.analytics.events import PAGE_MAX, EventQuery
 from bursar.analytics.ports import EventReader, ReportReader
 from bursar.analytics.query import Dim, Span
-from bursar.analytics.series import series
 from bursar.analytics.slices import Granularity, slices
 from bursar.capture import checks
 from bursar.core.errors import Denied, InvalidInput, NotFound
@@ -27,7 +25,7 @@ from bursar.core.ids import Org
 from bursar.core.time import MICROS_MAX, MICROS_MIN, Clock
 from bursar.core.zones import day_begins_at, day_of, parse_zone, range_end, range_start
 from bursar.directory.organisations import OrganisationStore
-from bursar.http.v1.agent_answers import agent_body, day_body, detail_body, event_body, model_body
+from bursar.http.v1.agent_answers import agent_body, detail_body, event_body, history_body
 from bursar.http.v1.events_read import cursor_of, place_of
 from bursar.http.v1.report_query import DEFAULT_DAYS, TEXT_MAX, answer, bound_filters
 from bursar.identity.keys import Scope
@@ -36,7 +34,6 @@ from bursar.web.principal import Principal
 
 HISTORY_DAYS: Final = 7
 EVERYTHING: Final = Span(MICROS_MIN, MICROS_MAX + 1)
-MODELS_SHOWN: Final = 50
 
 Name = Annotated[str, Path(min_length=1, max_length=checks.NAME_LENGTH_MAX, description="An agent's name.")]
 
@@ -139,7 +136,7 @@ def agents_router(guard: Guard, readers: Readers) -> APIRouter:
         now = readers.clock()
         agent = await _found(readers.agents, principal.org, name, zone, now)
         return answer(
-            detail_body(agent, now) | await _history(readers.reports, principal.org, name, zone, now)
+            detail_body(agent, now) | await _history(readers.agents, principal.org, name, zone, now)
         )
 
     return router
@@ -207,25 +204,10 @@ async def _found(agents: AgentReader, org: Org, name: str, zone: ZoneInfo, now: 
     return page.agents[0]
 
 
-async def _history(reports: ReportReader, org: Org, name: str, zone: ZoneInfo, now: int) -> dict[str, object]:
+async def _history(agents: AgentReader, org: Org, name: str, zone: ZoneInfo, now: int) -> dict[str, object]:
     """Return what an agent's models cost in thirty days, and what each of its last seven days did."""
     today = day_of(zone, now)
-    ends_at = day_begins_at(zone, today + timedelta(1))
-    month, week = (
-        Span(day_begins_at(zone, today - timedelta(days - 1)), ends_at)
-        for days in (DEFAULT_DAYS, HISTORY_DAYS)
-    )
-    filters = {Dim.AGENT: name}
-    models = await reports.report(ask.Query(org, month, (Dim.MODEL,), filters, limit=MODELS_SHOWN))
-    pieces = slices(Granularity.DAY, zone, week)
-    spans = tuple(piece.span for piece in pieces)
-    days = await reports.report(ask.Query(org, week, (), filters, spans))
-    points = series(days, pieces=len(pieces), dim=None, shown=1)
-    history = [day_body(point, pieces) for point in points]
-    return {
-        "models": [model_body(row, models.total) for row in models.rows],
-        "models_days": DEFAULT_DAYS,
-        "history": history,
-        "spend_history": history,
-        "timezone": zone.key,
-    }
+    first = day_begins_at(zone, today - timedelta(DEFAULT_DAYS - 1))
+    pieces = slices(Granularity.DAY, zone, Span(first, day_begins_at(zone, today + timedelta(1))))
+    found = await agents.history(org, name, [piece.span for piece in pieces])
+    return history_body(found, pieces, HISTORY_DAYS) | {"timezone": zone.key}

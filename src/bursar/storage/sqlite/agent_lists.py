@@ -5,12 +5,14 @@ One snapshot gives all of it. Not here: sums of periods (`span_sums`), stops and
 """
 
 import sqlite3
+from collections.abc import Sequence
 from functools import partial
 
-from bursar.analytics.agents import Agent, AgentPage, AgentQuery, AgentReader, Use
-from bursar.analytics.query import Dim
+from bursar.analytics.agents import Agent, AgentDay, AgentPage, AgentQuery, AgentReader, Use
+from bursar.analytics.query import Dim, Span
 from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_HOUR
+from bursar.storage.sqlite.agent_history import history
 from bursar.storage.sqlite.agent_standings import Standings, standings
 from bursar.storage.sqlite.directory import OTHER
 from bursar.storage.sqlite.names import label_columns
@@ -55,6 +57,10 @@ class SqliteAgents(AgentReader):
     async def agents(self, query: AgentQuery) -> AgentPage:
         """Return a page of agents."""
         return await self._readers.run(partial(self._page, query=query))
+
+    async def history(self, org: Org, name: str, days: Sequence[Span]) -> list[AgentDay]:
+        """Return what an agent used on each day by model."""
+        return await self._readers.run(partial(history, org=org, name=name, days=days))
 
     async def knows(self, org: Org, name: str) -> bool:
         """Tell whether the organisation has an agent of that name."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from heapq import nsmallest
 
-from bursar.analytics.agents import Use
+from bursar.analytics.agents import Use, total
 from bursar.analytics.overview import InPeriod, OrgBudget, Overview, OverviewReader, Rank, Ranking
 from bursar.analytics.query import Span
 from bursar.core.errors import NotFound
@@ -51,7 +51,7 @@ class SqliteOverviews(OverviewReader):
         return Ranking(
             [_rank(connection, _MODEL, org, *one) for one in _dearest(models, most)],
             [_rank(connection, _AGENT, org, *one) for one in _dearest(agents, most)],
-            Use(*map(sum, zip(*models.values(), strict=True))) if models else Use(),
+            total(map(Use._make, models.values())),
         )
 
     def _overview(

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from bursar.analytics.query import Span
 from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, hour_of
-from bursar.storage.sqlite.readers import fetch
+from bursar.storage.sqlite.readers import Cell, fetch
 
 Used = tuple[int, int, int, int, int, int]
 """The fields of an `agents.Use`; a plain tuple, since hundreds of thousands of them are added up."""
@@ -51,7 +51,7 @@ _INPUT = "r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cac
 _OUTPUT = "r.output_tokens + r.reasoning_tokens"
 _COST = "coalesce(r.cost_nusd, 0)"
 # The two halves of a cost are added up apart: that of a whole organisation may leave 64 bits.
-_USED = (
+FOUND = (
     "piece", "who", "events", "high", "low", "input_tokens", "output_tokens", "duration_ms", "unpriced",
 )  # fmt: skip
 # Materialised, or SQLite would read the JSON anew for every row that it joins.
@@ -64,7 +64,12 @@ _SUMS = f"""SUM({{sign}} * {{calls}}) AS events, SUM({{sign}} * {_COST} >> 32) A
     SUM({{sign}} * {_COST} & 4294967295) AS low, SUM({{sign}} * ({_INPUT})) AS input_tokens,
     SUM({{sign}} * ({_OUTPUT})) AS output_tokens, SUM({{sign}} * r.duration_ms) AS duration_ms,
     SUM({{sign}} * {{unpriced}}) AS unpriced"""
-_WHOLE_SUMS = _SUMS.format(sign="1", calls="r.requests", unpriced="r.unpriced_requests")
+WHOLE_SUMS = _SUMS.format(sign="1", calls="r.requests", unpriced="r.unpriced_requests")
+CUT_SUMS = {
+    table: _SUMS.format(sign=sign, calls="1", unpriced="(r.cost_nusd IS NULL)")
+    for table, sign in (("event", "1"), ("entry", "r.sign"))
+}
+"""The sums of cut hours by the table that they are read from; they add up."""
 
 
 class _Statements(NamedTuple):
@@ -75,16 +80,12 @@ class _Statements(NamedTuple):
 
 
 def _statements(table: str, who: str) -> _Statements:
-    whole = _PIECES.format(who=who, table=table, time="hour", sums=_WHOLE_SUMS)
+    whole = _PIECES.format(who=who, table=table, time="hour", sums=WHOLE_SUMS)
     cut = (
-        _PIECES.format(who=who, table=entries, time="occurred_at", sums=_cut_sums(sign))
-        for entries, sign in (("event", "1"), ("entry", "r.sign"))
+        _PIECES.format(who=who, table=table, time="occurred_at", sums=sums)
+        for table, sums in CUT_SUMS.items()
     )
     return _Statements((whole,), tuple(cut))
-
-
-def _cut_sums(sign: str) -> str:
-    return _SUMS.format(sign=sign, calls="1", unpriced="(r.cost_nusd IS NULL)")
 
 
 class Told(Enum):
@@ -266,12 +267,15 @@ def _read(
     for wanted, parts in ((whole, statements.whole), (cut, statements.cut)):
         for sql in parts if wanted else ():
             asked: dict[str, int | bytes | str | None] = {"org": org, "pieces": json.dumps(wanted)}
-            for number, who, *sums in fetch(connection, sql, _USED, asked):
-                events, high, low, *rest = (int(cell or 0) for cell in sums)
-                tokens_in, tokens_out, duration, unpriced = rest
-                used = (events, (high << 32) + low, tokens_in, tokens_out, duration, unpriced)
-                _add(found[int(number or 0)], [(int(who or 0), used)])
+            for number, who, *sums in fetch(connection, sql, FOUND, asked):
+                _add(found[int(number or 0)], [(int(who or 0), use_from_cells(sums))])
     return found
+
+
+def use_from_cells(cells: Iterable[Cell]) -> Used:
+    """Return what the columns of `FOUND` after the first two say."""
+    events, high, low, tokens_in, tokens_out, duration, unpriced = (int(cell or 0) for cell in cells)
+    return events, (high << 32) + low, tokens_in, tokens_out, duration, unpriced
 
 
 def _day(at: int) -> int:
