@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
 
 import httpx2
 import pytest
@@ -149,13 +149,15 @@ def test_the_time_of_an_answer_does_not_tell_who_is_known(desk: Desk) -> None:
     """Interleaved, each in an hour of its own, so that no limit is met."""
     signed_up(desk)
     took: dict[str, list[float]] = {"alice@example.com": [], "nobody@example.com": []}
-    for turn in range(120):
+    for turn in range(80):
         email = sorted(took)[turn % 2]
         desk.now += 3_600_000_000
         begun = time.perf_counter()
         assert ask(desk, "forgot-password", email=email).status_code == 200
         took[email].append(time.perf_counter() - begun)
-    known, unknown = map(median, took.values())
+        mails(desk)  # here the loop stands still between requests: the mail would run within the next one
+    # The quickest quarter, because other tests share the machine.
+    known, unknown = (quantiles(times, n=4)[0] for times in took.values())
     assert abs(known - unknown) < 0.002
 
 
