@@ -2,22 +2,26 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from random import Random
+from time import process_time
 from typing import Any
 
 import pytest
 from holding import ask, budget, figures, held, settle, void, window
 
-from bursar.budgets.budget import Terms
+from bursar.budgets.budget import Budget, Scope, Terms
+from bursar.budgets.matching import TooManyBudgets, check_room_for
 from bursar.budgets.reading import budget_from_fields
 from bursar.budgets.refusal import Reason, Refused
 from bursar.budgets.window import WindowKey
-from bursar.core.ids import Org
+from bursar.core.ids import Org, new_id
 from bursar.enforcement.hold_reading import Holder, Holders
 from bursar.enforcement.ports import Transaction
 from bursar.http.v1.hold_answers import exceeded_problem
 from bursar.http.v1.hold_body import HoldDecoder
-from bursar.identity.keys import Scope
+from bursar.identity.keys import Scope as KeyScope
 from bursar.web.principal import Principal
 from support.desk import Desk, open_desk
 
@@ -101,7 +105,7 @@ class TestOtherNames:
     def test_a_key_of_a_project_settles_no_hold_without_one(self, desk: Desk) -> None:
         made = budget(desk)
         hold = held(desk, "0.50")
-        bound = desk.new_key(Scope.INGEST, project="theirs")
+        bound = desk.new_key(KeyScope.INGEST, project="theirs")
         spend(desk, {**CALL, "hold_id": hold["id"], "cost_usd": "0.00"}, key=bound)
         assert figures(desk, made) == ("0.00", "0.50")
 
@@ -218,7 +222,7 @@ class TestVoids:
         return desk.rows("SELECT actor, target, details FROM audit WHERE action = 'hold.void' ORDER BY seq")
 
     def test_a_reason_is_written_down_once(self, desk: Desk) -> None:
-        hold, key = held(desk), desk.new_key(Scope.INGEST)
+        hold, key = held(desk), desk.new_key(KeyScope.INGEST)
         for _ in range(2):
             answer = desk.post(f"/v1/holds/{hold['id']}/void", {"reason": "never\nsent"}, key=key)
             assert (answer.status_code, answer.json()["state"]) == (200, "voided")
@@ -232,7 +236,7 @@ class TestVoids:
         made = budget(desk, on_expiry="suspense")
         hold = held(desk, "0.40")
         desk.advance(1_000)
-        assert void(desk, hold, desk.new_key(Scope.INGEST)).status_code == 403
+        assert void(desk, hold, desk.new_key(KeyScope.INGEST)).status_code == 403
         assert self.audited(desk) == []
         assert void(desk, hold).status_code == 200
         ((_, _, details),) = self.audited(desk)
@@ -313,3 +317,19 @@ class TestManyAgents:
         assert ask(desk, agent="new").status_code == 402
         assert set(self.kept(desk)) == self.stored(desk)
         assert len(self.kept(desk)) == 2
+
+
+def test_whether_a_budget_fits_in_is_told_in_bounded_time() -> None:
+    rng = Random(1)
+    kinds = (("project", 300), ("agent", 2_000), ("user", 1_000), ("run", 2_000))
+
+    def scope() -> Scope:
+        names = {name: f"{rng.randrange(most)}" for name, most in kinds if rng.random() < 0.5}
+        tags = tuple((f"t{tag}", f"{rng.randrange(50)}") for tag in range(6) if rng.random() < 0.3)
+        return Scope(**names, tags=tags)  # type: ignore[arg-type] # all of these are text
+
+    active = [Budget(id=new_id(), limit=1, created_at=0, scope=scope()) for _ in range(500)]
+    begun = process_time()
+    with suppress(TooManyBudgets):
+        check_room_for(Budget(id=new_id(), limit=1, created_at=0), active)
+    assert process_time() - begun < 2.5

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from bursar.budgets.budget import Budget, Scope, Terms, made_id, terms_of
@@ -27,7 +28,8 @@ MATCHING_MAX = 64
 """Active budgets that may match one call."""
 _CALLS_KEPT = 4_096
 _PATTERNS_KEPT = 4_096
-_SPLITS_MAX = 2_000
+_LOOKS_MAX = 100_000
+"""Scopes looked at to tell whether a budget fits in: some tenths of a second."""
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -235,23 +237,33 @@ def _some_call_meets_more(budgets: Sequence[Budget], most: int) -> bool:
     that would take too long the answer is yes, which refuses one budget too many.
     """
     exact = [_exact_names(budget.scope) for budget in budgets]
-    names = sorted({name for names in exact for name in names})
-    return _splits_into_more(exact, names, most, iter(range(_SPLITS_MAX)))
+    counts = Counter(name for names in exact for name in names)
+    # The name that most scopes fix comes first: it leaves the smallest groups.
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    return _splits_into_more(exact, names, most, iter(range(_LOOKS_MAX)))
 
 
 def _splits_into_more(
-    scopes: Sequence[dict[str, object]], names: Sequence[str], most: int, splits: Iterator[int]
+    scopes: Sequence[dict[str, object]], names: Sequence[str], most: int, looks: Iterator[int]
 ) -> bool:
+    if len(list(islice(looks, len(scopes)))) < len(scopes):
+        return True
     if _bound(scopes, names) <= most:
         return False
-    if not names or next(splits, None) is None:
+    if not names:
         return True
     name, *rest = names
-    values = {scope[name] for scope in scopes if name in scope}
-    return any(
-        _splits_into_more([s for s in scopes if s.get(name, value) == value], rest, most, splits)
-        for value in values or {None}
-    )
+    free = [scope for scope in scopes if name not in scope]
+    groups: dict[object, list[dict[str, object]]] = {}
+    for scope in scopes:
+        if name in scope:
+            groups.setdefault(scope[name], []).append(scope)
+    # A call of some value meets those of its group, and no more of the others than it could without.
+    enough = most - _bound(free, rest)
+    largest = sorted((group for group in groups.values() if len(group) > enough), key=len, reverse=True)
+    if not largest and enough < 0:
+        largest = [[]]
+    return any(_splits_into_more([*free, *group], rest, most, looks) for group in largest)
 
 
 def _bound(scopes: Sequence[dict[str, object]], names: Sequence[str]) -> int:
