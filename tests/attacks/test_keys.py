@@ -93,3 +93,13 @@ def test_a_lesser_key_makes_no_keys_and_no_prices(desk: Desk, scope: Scope) -> N
     assert desk.post("/v1/keys", {"name": "k", "scopes": ["admin"]}, key=lesser).status_code == 403
     assert desk.get("/v1/keys", key=lesser).status_code == 403
     assert desk.post("/v1/prices", {"pattern": "x", "percent": -10}, key=lesser).status_code == 403
+
+
+@pytest.mark.parametrize("bound", [{"agent": "mine"}, {"project": "ours"}], ids=str)
+def test_a_bound_key_cannot_get_itself_a_free_one(desk: Desk, bound: dict[str, str]) -> None:
+    free = desk.post("/v1/keys", {"name": "free", "scopes": ["admin"]}).json()
+    mine = desk.new_key(**bound)
+    assert desk.post("/v1/keys", {"name": "k", "scopes": ["admin"]}, key=mine).status_code == 403
+    assert desk.post(f"/v1/keys/{free['id']}/rotate", {}, key=mine).status_code == 403
+    assert desk.send("DELETE", f"/v1/keys/{free['id']}", key=mine).status_code == 403
+    assert desk.get("/v1/keys", key=free["raw_key"]).status_code == 200

@@ -20,7 +20,7 @@ from bursar.enforcement.alert_configs import ConfigReader
 from bursar.enforcement.by_hand import set_limit
 from bursar.http.v1.agent_budgets import agent_budget_body
 from bursar.http.v1.agents import Name, require_known
-from bursar.http.v1.alert_configs import configs_of_agent
+from bursar.http.v1.alert_configs import configs_of_agent, require_no_project
 from bursar.http.v1.alerts import NEWEST_MAX, AlertReader, alerts_body
 from bursar.http.v1.budget_forms import fields_of, only
 from bursar.http.v1.budgets import BudgetRoutes, require_whole, sight_of
@@ -55,6 +55,7 @@ def agent_rules_router(
     async def list_configs(principal: Reader, name: Name) -> Response:
         """List an agent's alert configs, oldest first, at most 200."""
         bound_filters(principal, {Dim.AGENT: name})
+        require_no_project(principal)
         await require_known(agents, principal.org, name)
         found = await configs_of_agent(configs, principal.org, name)
         return answer({"agent_name": name, "configs": found, "data": found})

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from bursar.capture import checks
-from bursar.core.errors import Conflict, InvalidInput, NotFound
+from bursar.core.errors import Conflict, Denied, InvalidInput, NotFound
 from bursar.core.ids import Org, id_from_text, new_id, text_from_id
 from bursar.core.time import text_from_micros
 from bursar.enforcement import synced
@@ -59,6 +59,7 @@ def alert_configs_router(guard: Guard, routes: BudgetRoutes, reader: ConfigReade
         principal: Annotated[Principal, Depends(guard(Scope.READ))], params: Annotated[ListParams, Query()]
     ) -> dict[str, object]:
         """List alert configs, oldest first; those that clients brought along name their `source`."""
+        require_no_project(principal)
         agent = principal.agent or None
         after = place_of(params.cursor, b"")
         found = await reader.configs(principal.org, agent=agent, after=after, most=params.limit + 1)
@@ -99,6 +100,16 @@ def alert_configs_router(guard: Guard, routes: BudgetRoutes, reader: ConfigReade
         return Response(status_code=204)
 
     return router
+
+
+def require_no_project(principal: Principal) -> None:
+    """Refuse a key that is bound to a project.
+
+    Raises:
+        Denied: Configs are kept by agent, and their targets are addresses of people.
+    """
+    if principal.project:
+        raise Denied("this key is bound to one project; alert configs are kept by agent", field="project")
 
 
 async def configs_of_agent(reader: ConfigReader, org: Org, agent: str) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from bursar.capture import checks
-from bursar.core.errors import NotFound
+from bursar.core.errors import Denied, NotFound
 from bursar.core.ids import id_from_text, new_id, text_from_id
 from bursar.core.time import MICROS_PER_SECOND, text_from_micros
 from bursar.identity import keys
@@ -58,7 +58,14 @@ def keys_router(
 ) -> APIRouter:
     """Return the routes over `key_store`; a change empties the authenticator's cache at once."""
     router = APIRouter(prefix="/v1/keys", tags=["keys"])
-    Admin = Annotated[Principal, Depends(guard(Scope.ADMIN))]  # noqa: N806 - a type
+
+    async def admin_of_all(principal: Annotated[Principal, Depends(guard(Scope.ADMIN))]) -> Principal:
+        # A bound key would make itself, or rotate, a key that is not.
+        if principal.agent or principal.project:
+            raise Denied("a key bound to an agent or a project neither sees nor makes keys; use a free one")
+        return principal
+
+    Admin = Annotated[Principal, Depends(admin_of_all)]  # noqa: N806 - a type
 
     @router.post("", status_code=201, operation_id="keys_create")
     async def create(body: NewKey, principal: Admin) -> dict[str, object]:

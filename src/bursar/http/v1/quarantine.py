@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from bursar.analytics.events import SetAside
 from bursar.analytics.ports import QuarantineReader
 from bursar.capture.native import encode_event
+from bursar.core.errors import Denied
 from bursar.core.ids import text_from_id
 from bursar.core.time import text_from_micros
 from bursar.identity.keys import Scope
@@ -33,6 +34,8 @@ def quarantine_router(guard: Guard, quarantine: QuarantineReader) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="Most events.")] = 50,
     ) -> dict[str, object]:
         """List what was set aside, newest first."""
+        if principal.agent or principal.project:
+            raise Denied("this key is bound to one agent or project; what was set aside is of all of them")
         found = await quarantine.quarantined(principal.org, before=cursor, limit=limit + 1)
         has_more = len(found) > limit
         page = found[:limit]
