@@ -168,7 +168,11 @@ def _in_process(settings: Settings, org: str) -> Connection:
     configure_logs("warning")
     treasury = Treasury(settings)
     runner = asyncio.Runner()
-    runner.run(treasury.start())
+    try:
+        runner.run(treasury.start())
+    except BaseException:
+        runner.close()
+        raise
     transport = httpx2.ASGITransport(app=treasury.app, client=("127.0.0.1", 0))
     client = _client("http://in-process", treasury.operator_token, org, transport)
     return Connection(client, runner, settings, treasury)
