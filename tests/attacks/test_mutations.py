@@ -68,7 +68,9 @@ def test_no_spoiled_body_breaks_a_door(desk: Desk, door: Door) -> None:
 def test_no_strange_question_breaks_a_reading_route(desk: Desk) -> None:
     for number, (path, params) in enumerate(_questions(desk)):
         answer = desk.get(path, **params)
-        assert answer.status_code < 500, f"seed {SEED}, question {number}: {path} {params} gave {answer.text}"
+        # 501: what needs a payment provider says that there is none.
+        is_sound = answer.status_code < 500 or answer.status_code == 501
+        assert is_sound, f"seed {SEED}, question {number}: {path} {params} gave {answer.text}"
 
 
 def _questions(desk: Desk) -> Iterator[tuple[str, dict[str, str]]]:

@@ -57,7 +57,8 @@ def _draw(desk: Desk, operation: APIOperation, mode: GenerationMode) -> int:
         if request.get("data") is not None:
             options["content"] = request["data"]
         answer = desk.send(case.method, request["url"], headers=headers, **options)
-        assert answer.status_code < 500, (case.method, request, answer.text)
+        # 501: what needs a payment provider says that there is none.
+        assert answer.status_code < 500 or answer.status_code == 501, (case.method, request, answer.text)
         assert answer.status_code in documented or answer.status_code >= 400, (
             case.method,
             request,

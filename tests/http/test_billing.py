@@ -42,6 +42,9 @@ def test_a_pause_refuses_usage_and_keeps_nothing_until_it_is_resumed(desk: Desk)
     assert (body["subscription_status"], body["resume_at"]) == ("paused", None)
     assert "paused" in body["detail"]
     assert desk.post("/v1/sync-config", {"agent_name": "bot", "budgets": []}).status_code == 403
+    native = {"agent": "bot", "model": "gpt-4o", "input_tokens": 1}
+    assert desk.post("/v1/events", native).status_code == 403
+    assert desk.post("/v1/track", {"provider": "openai", "model": "gpt-4o"}).status_code == 403
     assert desk.recorded() == 1
     assert desk.get("/v1/events").status_code == 200, "what is there may be read"
     desk.post("/v1/billing/resume", {})

@@ -226,7 +226,7 @@ class Treasury:
         ingest = IngestEndpoint(
             self.authenticator, limits, decoder, self.intake, self.clock, admission=self.admission
         )
-        track = TrackEndpoint(self.authenticator, limits, self.intake, self.clock)
+        track = TrackEndpoint(self.authenticator, limits, self.intake, self.clock, admission=self.admission)
         events = EventsEndpoint(
             self.authenticator,
             limits,
@@ -234,6 +234,7 @@ class Treasury:
             self.books,
             self.clock,
             events_max=settings.batch_events_max,
+            admission=self.admission,
         )
         lists = PriceLists(self.prices, self._book, self.clock)
         routers = [

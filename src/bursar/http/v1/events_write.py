@@ -25,6 +25,7 @@ from bursar.http.v1.ingest import BodyLimits
 from bursar.http.v1.ingest_body import bound
 from bursar.http.v1.stops import headers_of, verdict_of
 from bursar.identity.keys import Scope as KeyScope
+from bursar.ingestion.admission import Admission
 from bursar.ingestion.intake import Intake, Receipt
 from bursar.ingestion.ports import PriceBooks, Pricer
 from bursar.web.edge import respond
@@ -51,6 +52,7 @@ class EventsEndpoint:
         clock: Callable[[], int],
         *,
         events_max: int,
+        admission: Admission,
     ) -> None:
         self._authenticator = authenticator
         self._limits = limits
@@ -58,11 +60,13 @@ class EventsEndpoint:
         self._books = books
         self._clock = clock
         self._events_max = events_max
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: 201 when something was recorded, else 200."""
         principal = await self._authenticator.principal(scope["headers"])
         principal.require(KeyScope.INGEST)
+        await self._admission.require_open(principal.org)
         is_dry = _is_dry(scope)
         raw = await self._limits.read(scope, receive)
         decoded = decode_events(raw, now=self._clock(), events_max=self._events_max)

@@ -19,6 +19,7 @@ from bursar.http.v1.ingest import BodyLimits, respond_burst
 from bursar.http.v1.ingest_body import bound
 from bursar.http.v1.stops import headers_of, verdict_of
 from bursar.identity.keys import Scope as KeyScope
+from bursar.ingestion.admission import Admission
 from bursar.ingestion.intake import Intake
 from bursar.web.edge import respond
 from bursar.web.principal import Authenticator, Principal
@@ -39,17 +40,25 @@ class TrackEndpoint:
     """A plain ASGI callable, like the ingest door."""
 
     def __init__(
-        self, authenticator: Authenticator, limits: BodyLimits, intake: Intake, clock: Callable[[], int]
+        self,
+        authenticator: Authenticator,
+        limits: BodyLimits,
+        intake: Intake,
+        clock: Callable[[], int],
+        *,
+        admission: Admission,
     ) -> None:
         self._authenticator = authenticator
         self._limits = limits
         self._intake = intake
         self._clock = clock
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: 201 and the recorded event's id."""
         principal = await self._authenticator.principal(scope["headers"])
         principal.require(KeyScope.INGEST)
+        await self._admission.require_open(principal.org)
         raw = await self._limits.read(scope, receive)
         if len(raw) > BODY_BYTES_MAX:
             raise TooLarge(f"a call has at most {BODY_BYTES_MAX} bytes")
