@@ -51,9 +51,8 @@ def history(connection: sqlite3.Connection, org: Org, name: str, days: Sequence[
         ]
     found: list[AgentDay] = []
     for sql, parts in statements:
-        for number, model, *cells in fetch(
-            connection, sql, FOUND, {"org": org, "agent": known[0], "parts": parts}
-        ):
+        asked = {"org": org, "agent": known[0], "parts": parts}
+        for number, model, *cells in fetch(connection, sql, ("piece", *FOUND), asked):
             label = connection.execute(_MODEL, (org, model)).fetchone()
             found.append(
                 AgentDay(int(number or 0), label[0], label[1] or None, Use._make(use_from_cells(cells)))
