@@ -279,6 +279,18 @@ def test_a_known_user_joins_by_its_own_password_or_token_and_may_switch(desk: De
     assert {one["name"]: one["role"] for one in me["organisations"]} == {"bobs": "owner", "acme": "viewer"}
 
 
+def test_an_invitation_is_no_place_to_guess_passwords(desk: Desk) -> None:
+    owner = signed_up(desk)
+    signed_up(desk, "bob@example.com", "bobs")
+    invited(desk, owner, "bob@example.com")
+    code = invitation_code(desk)
+    statuses = [
+        ask(desk, "accept-invitation", code=code, password=f"guess {n}").status_code for n in range(22)
+    ]
+    assert (statuses[0], statuses[-1]) == (401, 429)
+    assert ask(desk, "accept-invitation", code=code, password=PASSWORD).status_code == 429
+
+
 def test_a_squatter_of_an_invited_address_gains_nothing(desk: Desk) -> None:
     owner = signed_up(desk)
     ask(desk, "register", email="bob@example.com", password="squatters own", org_name="trap")

@@ -135,7 +135,7 @@ def test_a_token_that_does_not_hold_opens_nothing(untouched: Scene, claims: dict
 
 def test_an_address_that_the_issuer_does_not_vouch_for_opens_nothing(untouched: Scene) -> None:
     for verified in (False, None, "false", 1, "yes"):
-        untouched.issuer.says(**ALICE | {"email_verified": verified})
+        untouched.issuer.says(**ALICE | {"email_verified": verified, "userinfo": {"sub": "1"}})
         assert signed_in(untouched).status_code == 403
     assert people(untouched.desk) == 0
 
@@ -218,6 +218,15 @@ def test_the_address_may_come_from_the_userinfo_endpoint_for_the_same_person_onl
     assert signed_in(scene).status_code == 401
     scene.issuer.says(**ALICE | {"email": None, "email_verified": None, "userinfo": info})
     assert signed_in(scene).json()["user"]["first_name"] == "Alice"
+
+
+def test_what_an_issuer_vouches_for_at_the_userinfo_endpoint_counts_for_that_address(scene: Scene) -> None:
+    info = {"sub": "1", "email": "bob@example.com", "email_verified": True}
+    scene.issuer.says(**ALICE | {"email_verified": None, "userinfo": info})
+    assert signed_in(scene).json()["user"]["email"] == "bob@example.com"
+    info = {"sub": "3", "email_verified": True}
+    scene.issuer.says(**ALICE | {"sub": "3", "email": None, "email_verified": None, "userinfo": info})
+    assert signed_in(scene).status_code == 403
 
 
 def test_an_issuer_under_another_name_or_without_tls_is_not_spoken_to(issuer: Issuer, tmp_path: Path) -> None:

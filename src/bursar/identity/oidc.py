@@ -37,6 +37,9 @@ KEPT_S = 3_600.0
 KEYS_AGAIN_S = 30.0
 """At most so often an unknown key id makes us ask for the issuer's keys again."""
 
+REST_S = 2.0
+"""How long an issuer that cannot be reached is left alone: strangers may ask us as often as they like."""
+
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 SCOPE = "openid email profile"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -82,6 +85,7 @@ class Oidc:
         self._keys: KeySet | None = None
         self._read_at = 0.0
         self._asked_again_at = -KEYS_AGAIN_S
+        self._failed_at = -REST_S
 
     def now(self) -> int:
         """Return the time in microseconds UTC."""
@@ -121,7 +125,9 @@ class Oidc:
             raise _refusal("the answer is another issuer's")
         token = await self._exchanged(metadata, attempt, code)
         claims = await self._checked(metadata, attempt, token)
-        if not claims.get("email") and metadata.userinfo_endpoint:
+        # Some issuers keep one of the two out of the token.
+        is_whole = claims.get("email") and "email_verified" in claims
+        if not is_whole and metadata.userinfo_endpoint:
             claims = claims | await self._user_info(metadata, token, claims)
         return _claims_of(metadata.issuer, claims)
 
@@ -214,7 +220,13 @@ class Oidc:
     async def _discovered(self) -> _Metadata:
         if self._metadata is not None:
             return self._metadata
-        document = await self._get(f"{self._client.issuer}/.well-known/openid-configuration")
+        if time.monotonic() - self._failed_at < REST_S:
+            raise Unavailable("the sign-in issuer could not be reached a moment ago; try again")
+        try:
+            document = await self._get(f"{self._client.issuer}/.well-known/openid-configuration")
+        except Unavailable:
+            self._failed_at = time.monotonic()
+            raise
         try:
             metadata = msgspec.json.decode(document, type=_Metadata)
         except msgspec.MsgspecError:
