@@ -106,12 +106,10 @@ class Sides:
         self.desk = desk
         self.org = desk.organisation(f"{HIDDEN} organisation")
         self.key = desk.new_key(org=self.org)
-        self._spend()
-        self.theirs = self._names() | self._made() | self._people()
+        self.theirs = furnish(desk, self.org, self.key, CANARY, HIDDEN)
         self.nobodys = self._alike(UNKNOWN)
-        own = desk.one("SELECT id FROM organisation WHERE org = ?", desk.org)[0]
         key = str(desk.post("/v1/keys", {"name": "own"}).json()["id"])
-        self.ours = self._alike("own") | {"organisation": text_from_id("org", _bytes(own)), "key": key}
+        self.ours = self._alike("own") | {"organisation": organisation_id(desk, desk.org), "key": key}
 
     def secrets(self) -> list[str]:
         """Return what no answer may hold, unless it was in the question."""
@@ -126,6 +124,26 @@ class Sides:
             for kind, name in self.theirs.items()
         }
 
+
+def furnish(desk: Desk, org: Org, key: str, word: str, hidden: str) -> dict[str, str]:
+    """Have an organisation have something of every kind; return what it has, by kind.
+
+    `word` is in the names that others ask for, `hidden` in all else.
+    """
+    return _Furnisher(desk, org, key, word, hidden).furnish()
+
+
+class _Furnisher(NamedTuple):
+    desk: Desk
+    org: Org
+    key: str
+    word: str
+    hidden: str
+
+    def furnish(self) -> dict[str, str]:
+        self._spend()
+        return self._names() | self._made() | self._people()
+
     def _post(self, path: str, body: object, status: int) -> str:
         answer = self.desk.post(path, body, key=self.key)
         assert answer.status_code == status, (path, answer.text)
@@ -133,8 +151,8 @@ class Sides:
 
     def _names(self) -> dict[str, str]:
         kinds = ("agent", "project", "feature", "user name", "run", "model", "provider", "idempotency key")
-        names = {kind: f"{CANARY}-{kind.replace(' ', '-')}" for kind in kinds}
-        return names | {"import": f"{CANARY}_import", "organisation name": f"{HIDDEN} organisation"}
+        names = {kind: f"{self.word}-{kind.replace(' ', '-')}" for kind in kinds}
+        return names | {"import": f"{self.word}_import", "organisation name": f"{self.hidden} organisation"}
 
     def _spend(self) -> None:
         names = self._names()
@@ -143,14 +161,17 @@ class Sides:
                 agent_name=names["agent"], project=names["project"], feature=names["feature"],
                 user=names["user name"], run_id=names["run"], model=names["model"],
                 provider=names["provider"], idempotency_key=names["idempotency key"],
-                prompt=HIDDEN, extra=HIDDEN,
+                prompt=self.hidden, extra=self.hidden,
             ),
             key=self.key,
         )  # fmt: skip
-        self.desk.ingest(event(agent_name=HIDDEN, project=HIDDEN, user=HIDDEN, run_id=HIDDEN), key=self.key)
-        too_much = event(agent_name=HIDDEN, cost=9_200_000_000)
+        self.desk.ingest(
+            event(agent_name=self.hidden, project=self.hidden, user=self.hidden, run_id=self.hidden),
+            key=self.key,
+        )
+        too_much = event(agent_name=self.hidden, cost=9_200_000_000)
         self.desk.ingest(too_much, {**too_much, "idempotency_key": "2"}, key=self.key)
-        cursor = {"cursor": HIDDEN}
+        cursor = {"cursor": self.hidden}
         self.desk.send("PUT", f"/v1/imports/cursors/{names['import']}", key=self.key, json=cursor)
 
     def _made(self) -> dict[str, str]:
@@ -158,16 +179,16 @@ class Sides:
         agent, model = names["agent"], names["model"]
         found = {"event": str(desk.get("/v1/events", key=self.key).json()["data"][-1]["id"])}
         lease = {
-            "agent": f"{HIDDEN}-leased", "model": "gpt-4o", "provider": "openai", "instance": HIDDEN,
-            "idempotency_key": f"{HIDDEN}-lease", "wants": {"amount_usd": "0.1"},
+            "agent": f"{self.hidden}-leased", "model": "gpt-4o", "provider": "openai",
+            "instance": self.hidden, "idempotency_key": f"{self.hidden}-lease", "wants": {"amount_usd": "0.1"},
         }  # fmt: skip
-        found["key"] = self._post("/v1/keys", {"name": HIDDEN}, 201)
-        found["price"] = self._post("/v1/prices", {"pattern": model, "percent": -10, "note": HIDDEN}, 201)
-        self._post("/v1/budgets", {"name": f"{HIDDEN} 2", "scope": {"project": HIDDEN}, "limit": "9"}, 201)
-        self._post(
-            "/v1/budgets", {"name": f"{HIDDEN} 3", "scope": {"agent": lease["agent"]}, "limit": "9"}, 201
+        found["key"] = self._post("/v1/keys", {"name": self.hidden}, 201)
+        found["price"] = self._post(
+            "/v1/prices", {"pattern": model, "percent": -10, "note": self.hidden}, 201
         )
-        budget = {"name": HIDDEN, "scope": {"agent": agent}, "limit": "1"}
+        for scope in ({"project": self.hidden}, {"agent": lease["agent"]}):
+            self._post("/v1/budgets", {"name": self.hidden, "scope": scope, "limit": "9"}, 201)
+        budget = {"name": self.hidden, "scope": {"agent": agent}, "limit": "1"}
         found["budget"] = self._post("/v1/budgets", budget, 201)
         asked = {
             "agent": agent,
@@ -176,39 +197,40 @@ class Sides:
             "idempotency_key": names["idempotency key"],
         }
         found["hold"] = self._post("/v1/holds", asked, 201)
-        self._post("/v1/holds", {**asked, "idempotency_key": f"{HIDDEN}-again"}, 402)
+        self._post("/v1/holds", {**asked, "idempotency_key": f"{self.hidden}-again"}, 402)
         found["lease"] = self._post("/v1/leases", lease, 201)
         found["incident"] = str(desk.get("/v1/incidents", key=self.key).json()["data"][0]["id"])
         alert = {
             "agent_name": agent,
             "channel": "email",
             "threshold_pct": 0.5,
-            "target": f"{HIDDEN}@example.com",
+            "target": f"{self.hidden}@example.com",
         }
         found["alert config"] = self._post("/v1/alerts/configs", alert, 201)
         self._post("/v1/org/budgets", {"budget_type": "cost", "period": "daily", "limit_value": 999}, 201)
-        self._post(f"/v1/agents/{agent}/pause", {"reason": HIDDEN}, 200)
+        self._post(f"/v1/agents/{agent}/pause", {"reason": self.hidden}, 200)
         return found
 
     def _people(self) -> dict[str, str]:
-        people, email = self.desk.treasury.identity.people, f"{CANARY}@example.com"
+        people, email = self.desk.treasury.identity.people, f"{self.word}@example.com"
         member = self.desk.run(people.add_verified(self.org, email, PASSWORD, Role.OWNER, by=OPERATOR))
-        unasked = f"{HIDDEN}@example.com"
+        unasked = f"{self.hidden}@example.com"
         self.desk.run(people.add_verified(self.org, unasked, PASSWORD, Role.MEMBER, by=OPERATOR))
-        token, _ = self.desk.run(people.create_token(member.user.id, HIDDEN))
+        token, _ = self.desk.run(people.create_token(member.user.id, self.hidden))
         self.desk.run(self.desk.treasury.identity.accounts.log_in(email, PASSWORD))
-        invited = self.desk.run(people.invite(self.org, f"{CANARY}2@example.com", Role.MEMBER, by=OPERATOR))
-        own = self.desk.one("SELECT id FROM organisation WHERE org = ?", self.org)[0]
+        invited = self.desk.run(
+            people.invite(self.org, f"{self.word}2@example.com", Role.MEMBER, by=OPERATOR)
+        )
         user = text_from_id("usr", member.user.id)
         return {
-            "organisation": text_from_id("org", _bytes(own)),
+            "organisation": organisation_id(self.desk, self.org),
             "user": user,
             "actor": f"user:{user}",
             "email": email,
-            "fresh email": f"{CANARY}3@example.com",
+            "fresh email": f"{self.word}3@example.com",
             "token": text_from_id("tok", token.id),
             "invitation": text_from_id("inv", invited.invitation.id),
-            "invitation code": f"{CANARY}-code",
+            "invitation code": f"{self.word}-code",
         }
 
 
@@ -258,6 +280,8 @@ def kinds_in(template: object) -> set[str]:
     return set[str]().union(*map(kinds_in, parts)) if isinstance(parts, list) else set()
 
 
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, bytes)
-    return value
+def organisation_id(desk: Desk, org: Org) -> str:
+    """Return an organisation's id as routes print it."""
+    own = desk.one("SELECT id FROM organisation WHERE org = ?", org)[0]
+    assert isinstance(own, bytes)
+    return text_from_id("org", own)
