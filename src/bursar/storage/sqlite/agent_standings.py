@@ -94,13 +94,15 @@ def _counting(connection: sqlite3.Connection, org: Org, at: int, *kinds: ScopeKi
 
 def _nearest(budgets: Iterable[Seen]) -> Seen | None:
     """Return the cost budget of which the largest share is spent; those per run have no one share."""
-    counted = (seen for seen in budgets if seen.budget.is_money and seen.budget.period is not Period.RUN)
-    return max(counted, key=_share, default=None)
+    counted = [seen for seen in budgets if seen.budget.is_money and seen.budget.period is not Period.RUN]
+    return counted[0] if len(counted) == 1 else max(counted, key=_share, default=None)
 
 
 def _stopped(budgets: Iterable[Seen]) -> Status | None:
     """Return what budgets that are used up do to their scope: the worst of it."""
-    found = {_STATUS[stop.stopped.state] for seen in budgets if (stop := stop_by(seen)) is not None}
+    # Most budgets stop nobody: those are left out before the rules of each are worked out.
+    stopping = (seen for seen in budgets if seen.window is not None and seen.budget.stop is not None)
+    found = {_STATUS[stop.stopped.state] for seen in stopping if (stop := stop_by(seen)) is not None}
     return next((status for status in (Status.KILLED, Status.PAUSED) if status in found), None)
 
 
