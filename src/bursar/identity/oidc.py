@@ -26,7 +26,7 @@ from bursar.identity.oidc_attempts import Attempt
 from bursar.identity.sign_in import IssuerClaims
 
 if TYPE_CHECKING:
-    from authlib.integrations.httpx_client import AsyncOAuth2Client  # type: ignore[import-untyped]
+    from authlib.integrations.httpx_client import AsyncOAuth2Client
     from joserfc.jwk import Key, KeySet
 
 TIMEOUT_S = 10.0
@@ -132,7 +132,7 @@ class Oidc:
         return _claims_of(metadata.issuer, claims)
 
     async def _exchanged(self, metadata: _Metadata, attempt: Attempt, code: str) -> Mapping[str, object]:
-        from authlib.integrations.base_client import (  # type: ignore[import-untyped] # noqa: PLC0415 - see `_session`
+        from authlib.integrations.base_client import ( # noqa: PLC0415 - see `_session`
             OAuthError,
         )
         from httpx2 import HTTPError  # noqa: PLC0415 - see `_session`
@@ -155,7 +155,7 @@ class Oidc:
         self, metadata: _Metadata, attempt: Attempt, token: Mapping[str, object]
     ) -> dict[str, object]:
         """Return the claims of the ID token, all of them checked."""
-        from authlib.oidc.core import (  # type: ignore[import-untyped] # noqa: PLC0415 - see `_session`
+        from authlib.oidc.core import ( # noqa: PLC0415 - see `_session`
             CodeIDToken,
         )
         from joserfc.errors import JoseError  # noqa: PLC0415 - see `_session`
