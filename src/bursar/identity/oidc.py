@@ -132,7 +132,7 @@ class Oidc:
         return _claims_of(metadata.issuer, claims)
 
     async def _exchanged(self, metadata: _Metadata, attempt: Attempt, code: str) -> Mapping[str, object]:
-        from authlib.integrations.base_client import ( # noqa: PLC0415 - see `_session`
+        from authlib.integrations.base_client import (  # noqa: PLC0415 - see `_session`
             OAuthError,
         )
         from httpx2 import HTTPError  # noqa: PLC0415 - see `_session`
@@ -155,7 +155,7 @@ class Oidc:
         self, metadata: _Metadata, attempt: Attempt, token: Mapping[str, object]
     ) -> dict[str, object]:
         """Return the claims of the ID token, all of them checked."""
-        from authlib.oidc.core import ( # noqa: PLC0415 - see `_session`
+        from authlib.oidc.core import (  # noqa: PLC0415 - see `_session`
             CodeIDToken,
         )
         from joserfc.errors import JoseError  # noqa: PLC0415 - see `_session`
