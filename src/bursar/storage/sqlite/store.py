@@ -20,6 +20,7 @@ import msgspec
 from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
 from bursar.core.ids import Org
+from bursar.storage.sqlite.alert_configs import SqliteConfigs
 from bursar.storage.sqlite.budgets import SqliteBudgets, last_decided_at, orgs_due, orgs_with_budgets
 from bursar.storage.sqlite.connection import FileLock, open_reader, open_writer
 from bursar.storage.sqlite.directory import (
@@ -83,6 +84,11 @@ class SqliteUnit:
     def budgets(self) -> SqliteBudgets:
         """Its budgets."""
         return SqliteBudgets(self._connection, self.org, self.directory.know_agent)
+
+    @property
+    def configs(self) -> SqliteConfigs:
+        """Its alert configs, and what its clients asked for."""
+        return SqliteConfigs(self._connection, self.org, self.directory.know_agent)
 
     async def record(self, entry: AuditEntry) -> None:
         """Append to the organisation's audit log."""
