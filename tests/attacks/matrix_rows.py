@@ -317,3 +317,12 @@ def kind_of(path: str, parameter: str) -> str | None:
     if parameter in PLAIN or parameter in PLACES:
         return None
     return NAMES[parameter]
+
+
+def path_of(path: str, names: Mapping[str, str], instead: str = "") -> str:
+    """Return a path with a name in each place, or with `instead` in all of them."""
+    parts = [
+        part if part[0] != "{" else instead or names[kind_of(path, part[1:-1]) or ""]
+        for part in path[1:].split("/")
+    ]
+    return "/" + "/".join(parts)

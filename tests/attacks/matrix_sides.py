@@ -91,6 +91,14 @@ def actors(desk: Desk) -> list[Actor]:
     return found
 
 
+def sender_of(row: Row, people: list[Actor]) -> str:
+    """Return the credential of somebody whom a row lets in: nobody, the owner or the operator."""
+    label = {Least.OPERATOR: "operator", Least.PUBLIC: "nobody", Least.NOBODY: "nobody"}.get(
+        row.least, "owner"
+    )
+    return next(one.credential for one in people if one.label == label)
+
+
 class Sides:
     """What is asked for from the first organisation.
 
@@ -180,7 +188,8 @@ class _Furnisher(NamedTuple):
         found = {"event": str(desk.get("/v1/events", key=self.key).json()["data"][-1]["id"])}
         lease = {
             "agent": f"{self.hidden}-leased", "model": "gpt-4o", "provider": "openai",
-            "instance": self.hidden, "idempotency_key": f"{self.hidden}-lease", "wants": {"amount_usd": "0.1"},
+            "instance": self.hidden, "idempotency_key": f"{self.hidden}-lease",
+            "wants": {"amount_usd": "0.1"},
         }  # fmt: skip
         found["key"] = self._post("/v1/keys", {"name": self.hidden}, 201)
         found["price"] = self._post(
