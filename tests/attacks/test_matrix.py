@@ -250,8 +250,8 @@ def _leak(sides: Sides, actor: Actor, operation: Operation, question: Question) 
         return ""
     twin = _put(sides, actor, operation, question, unlike)
     if operation.method != "GET" and found.status_code < 300:
-        # What it wrote into the caller's own organisation counts on from one to the next.
-        return "" if twin.status_code == found.status_code else f"{found.status_code}, {twin.status_code}"
+        # What it wrote into the caller's own organisation counts on, or is the same request again.
+        return "" if twin.status_code < 300 else f"{found.status_code}, {twin.status_code} {twin.text[:300]}"
     one, other = said(found.status_code, found.text, name), said(twin.status_code, twin.text, unlike)
     return "" if one == other else f"{one}\n    {other}"
 
