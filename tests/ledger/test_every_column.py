@@ -33,7 +33,7 @@ NOT_SUMMED = {
     "rate_card": {"origin", "first_used_at"},
     "run": {"parent", "agent"},
     "api_key": {"id", "name", "prefix", "scopes", "project", "agent", "created_at", "expires_at",
-                "last_used_at", "auth_failures_count", "last_failed_at"},
+                "last_used_at", "auth_failures_count", "last_failed_at", "ends_at", "replaced_by"},
 }  # fmt: skip
 OTHER_VALUES = {
     "INTEGER": "coalesce({0}, 0) + 1000",
