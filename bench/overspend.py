@@ -83,8 +83,8 @@ def main() -> int:
     print("\n" + tables(outcomes))
     if not options.quick:
         print(f"written to {results.write()}")
-    if options.publish:
-        publish(options.publish, tables(outcomes), options.seed)
+    for document in options.publish:
+        publish(document, tables(outcomes), options.seed)
     for fault in faults:
         print(f"BROKEN: {fault}", file=sys.stderr)
     return 1 if faults else 0
@@ -122,7 +122,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     parser.add_argument("--url", help="a server that runs already; nothing is killed or verified then")
     parser.add_argument("--key", help="a key of it that may do everything")
-    parser.add_argument("--publish", type=Path, help="put the tables between the marks of this document")
+    parser.add_argument(
+        "--publish",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="put the tables between the marks of these documents",
+    )
     options = parser.parse_args()
     if options.quick:
         options.clients, options.calls = [50], 500
