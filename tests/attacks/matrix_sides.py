@@ -244,7 +244,9 @@ class _Furnisher(NamedTuple):
 
 
 _ID = re.compile(r"[a-z]{2,4}_[0-9a-z]{20,}")
-_MADE = re.compile(r"\b(?:[a-z]{2,4}_[0-9a-z]{20,}|[0-9a-f]{16,}|eyJ[\w.-]+)|(?<=\"batch\":)\d+")
+_MADE = re.compile(
+    r"\b(?:[a-z]{2,4}_[0-9a-z]{20,}|[0-9a-f]{16,}|[0-9a-f-]{36}|eyJ[\w.-]+)|(?<=\"batch\":)\d+"
+)
 
 
 def said(status: int, text: str, name: str) -> tuple[int, str]:
