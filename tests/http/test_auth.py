@@ -199,6 +199,12 @@ def test_who_is_unknown_hears_what_a_wrong_password_hears(desk: Desk) -> None:
     assert known.content == unknown.content == malformed.content
 
 
+def test_who_sends_nothing_is_told_of_access_tokens_too(desk: Desk) -> None:
+    nobody = desk.get("/v1/auth/me", key="")
+    assert nobody.status_code == 401
+    assert "an access token" in nobody.json()["detail"]
+
+
 def test_keys_and_the_operator_have_no_profile(desk: Desk) -> None:
     for key in (desk.key, desk.treasury.operator_token):
         assert desk.get("/v1/auth/me", key=key).status_code == 403

@@ -84,6 +84,7 @@ def test_a_cancelled_subscription_is_not_resumed_by_its_users(desk: Desk) -> Non
 def test_what_needs_a_payment_provider_says_that_there_is_none(desk: Desk, method: str, name: str) -> None:
     answer = desk.send(method, f"/v1/billing/{name}")
     assert (answer.status_code, answer.json()["code"]) == (501, "billing_not_configured")
+    assert answer.json()["title"] == "Not Implemented"
     expected = 501 if name == "webhook" else 401
     assert desk.send(method, f"/v1/billing/{name}", key="").status_code == expected
 
@@ -96,7 +97,9 @@ def test_an_organisation_is_deleted_softly_and_can_be_restored(desk: Desk) -> No
     assert (answer.status_code, answer.json()["status"]) == (200, "deleted")
     assert "restore" in answer.json()
     for path in ("/v1/events", "/v1/billing/plan", "/v1/budgets"):
-        assert desk.get(path).status_code == 403
+        refused = desk.get(path)
+        assert refused.status_code == 403
+        assert "bursar orgs restore" in refused.json()["detail"]
     assert desk.ingest(event()).status_code == 403
     assert desk.recorded() == 1
     change(desk, deleted_at=None)

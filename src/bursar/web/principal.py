@@ -28,10 +28,17 @@ from bursar.identity.users import actor_of
 CACHE_SECONDS = 1.0
 CACHED_MAX = 10_000
 _ALL = frozenset(Scope)
+_NO_CREDENTIAL = (
+    "Unauthorized: send 'Authorization: Bearer …' with an API key or an access token, "
+    "or an API key as 'x-api-key'"
+)
+_DELETED = (
+    "this organisation is deleted; whoever runs the server can bring it back with `bursar orgs restore`"
+)
 
 
 class OrganisationDeleted(Denied):
-    """The organisation is deleted; its owner or the operator can restore it."""
+    """The organisation is deleted; the operator can restore it."""
 
     code = "organisation_deleted"
 
@@ -133,7 +140,7 @@ class Authenticator:
         if not is_deleted:
             self._remember(place, found)
         elif not may_be_deleted:
-            raise OrganisationDeleted("this organisation is deleted; its owner can restore it")
+            raise OrganisationDeleted(_DELETED)
         return found
 
     def require_operator(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -177,7 +184,7 @@ class Authenticator:
             raise Unauthenticated("Unauthorized: this API key was revoked or has expired")
         if key.org_deleted_at is not None:
             # A key cannot restore anything, so no route lets it pass.
-            raise OrganisationDeleted("this organisation is deleted; its owner can restore it")
+            raise OrganisationDeleted(_DELETED)
         self._used[key.org, key.number] = now
         return _principal_of(key), False
 
@@ -235,7 +242,7 @@ def _token(credential: bytes) -> bytes:
     scheme, _, token = credential.partition(b" ")
     token = token.strip()
     if scheme.lower() != b"bearer" or not token:
-        raise Unauthenticated("Unauthorized: send an API key as 'Authorization: Bearer ak_…' or 'x-api-key'")
+        raise Unauthenticated(_NO_CREDENTIAL)
     if len(token) > LENGTH_MAX:
         raise Unauthenticated(f"Unauthorized: no credential has more than {LENGTH_MAX} characters")
     return token
