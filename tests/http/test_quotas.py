@@ -139,6 +139,7 @@ def test_a_batch_of_new_agents_alone_is_told_to_stop(desk: Desk) -> None:
     answer = desk.ingest(event(agent_name="b"), event(agent_name="c"))
     body = answer.json()
     assert (answer.status_code, body["reason"]) == (429, "tier_agent_limit")
+    assert "events of others were not recorded" in body["detail"]
     assert (body["tier"], body["max_agents"], body["rejected_agents"]) == ("free", 1, ["b", "c"])
     assert desk.recorded() == 1
     assert ("b",) not in desk.rows("SELECT name FROM agent")

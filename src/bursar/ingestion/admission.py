@@ -218,7 +218,7 @@ class Admission:
         beyond = await self._beyond_cap(organisation.org, names, most)
         if not beyond:
             return ALL
-        detail = f"the plan {organisation.plan} has {most} agents; their events were not recorded"
+        detail = f"the plan {organisation.plan} allows {most} agents; events of others were not recorded"
         more = {"cause": "max_agents", "tier": organisation.plan, "max_agents": most}
         refusal = Refusal(AGENTS, detail, more=more)
         kept = [place for place, event in enumerate(events) if event.subject.agent not in beyond]
