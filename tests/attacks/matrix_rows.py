@@ -256,6 +256,9 @@ ROWS: dict[str, Row] = {
     "GET /v1/auth/me": Row(PERSON),
     "POST /v1/auth/switch": Row(SESSION, {"organisation": "<organisation>"}),
     "POST /v1/auth/change-password": Row(SESSION, {"current_password": PASSWORD, "new_password": "no"}),
+    "POST /v1/auth/tokens": Row(SESSION, {"name": "a program"}),
+    "GET /v1/auth/tokens": Row(PERSON),
+    "DELETE /v1/auth/tokens/{token_id}": Row(PERSON),
     "POST /v1/auth/logout": Row(SESSION, is_last=True),
 }  # fmt: skip
 
@@ -283,6 +286,7 @@ NAMES: dict[str, str] = {
     "run_id": "run",
     "source": "import",
     "token": "invitation code",
+    "token_id": "token",
     "user": "user name",
     "user_id": "user",
     "actor": "actor",

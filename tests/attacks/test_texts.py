@@ -151,10 +151,12 @@ def test_a_spreadsheet_runs_no_cell_of_the_audit_log(calm: Desk) -> None:
     for text in FORMULAS:
         calm.ingest(event(agent_name=text))
         calm.post("/v1/keys", {"name": text})
+        alert = {"agent_name": text, "channel": "email", "threshold_pct": 0.5, "target": "a@example.com"}
+        assert calm.post("/v1/alerts/configs", alert).status_code in {200, 201}
         assert calm.post(f"/v1/agents/{quote(text, safe='')}/pause", {"reason": text}).status_code == 200
     table = calm.get("/v1/audit/export").text
     cells = [cell for row in csv.reader(io.StringIO(table)) for cell in row]
-    assert {f"'{text}" for text in FORMULAS} <= set(cells), "as a target of a stop"
+    assert {f"'{text}" for text in FORMULAS} <= set(cells), "as a target of an alert config"
     assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
     lines = [json.loads(line) for line in calm.get("/v1/audit/export", format="jsonl").text.splitlines()]
     kept = json.dumps(lines)

@@ -16,6 +16,7 @@ from bursar.directory.organisations import OrganisationStore
 from bursar.http.v1.auth import AuthParts, auth_router
 from bursar.http.v1.first_run import first_run_router
 from bursar.http.v1.oidc import PATH, OidcParts, oidc_router
+from bursar.http.v1.personal_tokens import personal_tokens_router
 from bursar.identity.first_run import FirstRun
 from bursar.identity.oidc import Oidc, OidcClient
 from bursar.identity.sign_in import SignIn
@@ -51,6 +52,8 @@ class Doors:
     ) -> None:
         self._settings = settings
         self._accounts = identity.accounts
+        self._people = identity.people
+        self._clock = clock
         self._organisations = organisations
         self._cookie_key = hmac.digest(operator_token.encode(), b"sign-in cookies", hashlib.sha256)
         self.mails = MailQueue(_mailer(settings, write))
@@ -84,7 +87,12 @@ class Doors:
             is_https=settings.public_url.startswith("https://"),
             is_strict=settings.strict_sign_up,
         )
-        return [auth_router(guard, parts), first_run_router(self.first_run), oidc_router(oidc)]
+        return [
+            auth_router(guard, parts),
+            personal_tokens_router(guard, self._people, self._clock),
+            first_run_router(self.first_run),
+            oidc_router(oidc),
+        ]
 
 
 def _mailer(settings: Settings, write: Callable[[str], object]) -> Mailer:
