@@ -14,6 +14,7 @@ from bursar.budgets.budget import Budget
 from bursar.budgets.gate import Gate, GateKey
 from bursar.budgets.incident import Decision, Incident
 from bursar.budgets.window import WindowKey
+from bursar.core.ids import Org
 
 
 class Written(NamedTuple):
@@ -143,4 +144,18 @@ class BudgetStore(Protocol):
 
     async def write(self, writes: Writes, beside: Written) -> None:
         """Write each window and hold once, and append the postings."""
+        ...
+
+
+class SpendingUnit(Protocol):
+    """One organisation's share of the batch's transaction, as far as budgets need it."""
+
+    @property
+    def org(self) -> Org:
+        """The organisation."""
+        ...
+
+    @property
+    def budgets(self) -> BudgetStore:
+        """Its budgets in storage."""
         ...

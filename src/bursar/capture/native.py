@@ -25,16 +25,13 @@ from bursar.core.errors import InvalidInput, TooLarge
 from bursar.core.ids import id_from_text, key_from_text, new_id
 from bursar.core.money import text_from_nusd
 from bursar.core.time import text_from_micros
-from bursar.core.usage import NO_TEXT, Billing, ServiceTier, Source, Subject, UsageEvent
+from bursar.core.usage import HOLDS_KEY, NO_TEXT, Billing, ServiceTier, Source, Subject, UsageEvent
 
 EVENTS_MAX = 10_000
 """Events of one body, unless the caller of `decode_events` sets another bound."""
 
 KEY_BYTES = 16
 """Bytes of an event key."""
-
-HOLDS_KEY = b""
-"""An event's key where it takes that of the hold it names."""
 
 KEY_LENGTH_MAX = 512
 """Characters of an idempotency key."""

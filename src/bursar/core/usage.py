@@ -19,6 +19,9 @@ TOKENS_MAX = 10**12
 
 NO_TEXT = ""
 
+HOLDS_KEY = b""
+"""An event's key where it takes that of the hold it names."""
+
 
 class Source(IntEnum):
     """Who captured the event. The numbers are stored: never renumber, only add."""

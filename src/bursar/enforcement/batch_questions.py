@@ -6,8 +6,6 @@ without a hold is `questions.Post`.
 
 import copy
 
-import msgspec
-
 from bursar.budgets import lifecycle
 from bursar.budgets.amounts import Amounts, amounts_of
 from bursar.budgets.batch import Priced, SettledAnswer
@@ -19,35 +17,17 @@ from bursar.budgets.matching import Call, Matched
 from bursar.budgets.seen import windows_seen
 from bursar.budgets.settlement import Outcome, Spend, settle
 from bursar.core.usage import UsageEvent
-from bursar.enforcement.questions import Scene
+from bursar.enforcement.questions import Asked, OfHold, Scene
 
 
-class _Named(msgspec.Struct, frozen=True):
-    """A question that may name a hold, and nothing else."""
-
-    hold_id: bytes | None = None
-
-    @property
-    def hold_key(self) -> bytes | None:
-        return None
-
-    @property
-    def source(self) -> bytes | None:
-        return None
-
-    @property
-    def counts_leases(self) -> bool:
-        return False
-
-
-class SettleEvent(_Named, frozen=True, kw_only=True):
+class SettleEvent(OfHold, frozen=True, kw_only=True):
     """Put what an event used in place of what its hold set aside, or take it out of its lease."""
 
     one: Priced
 
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
         """The hold's call, at the time of the grant."""
-        hold = book.holds.get(self.hold_id or b"")
+        hold = book.holds.get(self.id)
         return None if hold is None else (hold.call, (hold.created_at,))
 
     def decide(self, scene: Scene) -> SettledAnswer:
@@ -56,7 +36,7 @@ class SettleEvent(_Named, frozen=True, kw_only=True):
         Raises:
             AmountOverflow: A window cannot count so much; nothing was changed.
         """
-        hold = scene.book.holds[self.hold_id or b""]
+        hold = scene.book.holds[self.id]
         event = self.one.event
         amounts = amounts_of(event, self.one.cost_nusd)
         if hold.kind is HoldKind.LEASE:
@@ -70,21 +50,16 @@ class SettleEvent(_Named, frozen=True, kw_only=True):
         return _answer(scene, hold, outcome)
 
 
-class Repeat(_Named, frozen=True):
+class Repeat(OfHold, frozen=True):
     """Say again what a repeated event did to its hold.
 
     An event that was first recorded without its hold is counted as unheld already: the hold is
     released, so that the call does not count twice.
     """
 
-    def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
-        """Nothing beyond the hold's legs."""
-        del book
-        return None
-
     def decide(self, scene: Scene) -> SettledAnswer | None:
         """Return how the hold stands; None where there is none."""
-        hold = scene.book.holds.get(self.hold_id or b"")
+        hold = scene.book.holds.get(self.id)
         if hold is None:
             return None
         if hold.kind is HoldKind.CALL and hold.state in {HoldState.OPEN, HoldState.SUSPENSE}:
@@ -92,14 +67,14 @@ class Repeat(_Named, frozen=True):
         return _answer(scene, hold, Outcome.REPEATED)
 
 
-class LookBack(_Named, frozen=True, kw_only=True):
+class LookBack(OfHold, frozen=True, kw_only=True):
     """Load what a settlement's call meets where it names another model or user than its hold."""
 
     one: Priced
 
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
         """The call as it was made, at the time of the grant; nothing where it is the hold's."""
-        hold = book.holds.get(self.hold_id or b"")
+        hold = book.holds.get(self.id)
         if hold is None:
             return None
         really = _really(hold.call, self.one.event)
@@ -109,7 +84,7 @@ class LookBack(_Named, frozen=True, kw_only=True):
         """Nothing."""
 
 
-class Look(_Named, frozen=True, kw_only=True):
+class Look(Asked, frozen=True, kw_only=True):
     """Load what a sender's calls meet now, and decide nothing."""
 
     call: Call

@@ -11,8 +11,6 @@ Not here: the decisions (`budgets.lease`), the calls of a journal (`spending`), 
 import copy
 from typing import NamedTuple
 
-import msgspec
-
 from bursar.budgets.amounts import Amounts
 from bursar.budgets.authorise import places_of, stop_of
 from bursar.budgets.book import Book
@@ -23,6 +21,7 @@ from bursar.budgets.refusal import Refused, Stopped
 from bursar.budgets.seen import WindowSeen, windows_seen
 from bursar.core.time import MICROS_PER_SECOND
 from bursar.enforcement.questions import Acquire, Report, Scene
+from bursar.enforcement.seeing import Around
 
 
 class LeaseSeen(NamedTuple):
@@ -49,30 +48,8 @@ class LeaseSeen(NamedTuple):
     is_recalled: bool = False
 
 
-class SeeingLease(msgspec.Struct, frozen=True):
+class SeeingLease(Around[Acquire | Report], frozen=True):
     """A question about a lease, and a look at it once it is answered."""
-
-    question: Acquire | Report
-
-    @property
-    def hold_id(self) -> bytes | None:
-        """The question's."""
-        return self.question.hold_id
-
-    @property
-    def hold_key(self) -> bytes | None:
-        """The question's."""
-        return self.question.hold_key
-
-    @property
-    def source(self) -> bytes | None:
-        """The question's."""
-        return self.question.source
-
-    @property
-    def counts_leases(self) -> bool:
-        """The question's."""
-        return self.question.counts_leases
 
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
         """Its call, also for a repeat: whoever asks again hears of a stop as well."""

@@ -83,23 +83,27 @@ class Question(Protocol[Answer_co]):
         ...
 
 
-class _Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True):
     """A question that names nothing, until it says so."""
 
     @property
     def hold_id(self) -> bytes | None:
+        """No hold."""
         return None
 
     @property
     def hold_key(self) -> bytes | None:
+        """No key."""
         return None
 
     @property
     def source(self) -> bytes | None:
+        """No event."""
         return None
 
     @property
     def counts_leases(self) -> bool:
+        """It does not ask."""
         return False
 
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
@@ -108,7 +112,7 @@ class _Asked(msgspec.Struct, frozen=True):
         return None
 
 
-class Authorise(_Asked, frozen=True):
+class Authorise(Asked, frozen=True):
     """Set the worst case of a call aside."""
 
     request: Request
@@ -128,7 +132,7 @@ class Authorise(_Asked, frozen=True):
         return _copied(answer)
 
 
-class Acquire(_Asked, frozen=True):
+class Acquire(Asked, frozen=True):
     """Move a slice of the budgets to a client."""
 
     request: lease.LeaseRequest
@@ -153,7 +157,7 @@ class Acquire(_Asked, frozen=True):
         return _copied(answer)
 
 
-class _OfHold(_Asked, frozen=True):
+class OfHold(Asked, frozen=True):
     """A question about one hold that stands."""
 
     id: bytes
@@ -175,7 +179,7 @@ class _OfHold(_Asked, frozen=True):
         return hold
 
 
-class Settle(_OfHold, frozen=True):
+class Settle(OfHold, frozen=True):
     """Put what a call used in place of what was held. Without a `key` it takes the hold's."""
 
     amounts: Amounts
@@ -195,7 +199,7 @@ class Settle(_OfHold, frozen=True):
         return done._replace(hold=copy.copy(done.hold))
 
 
-class Report(_OfHold, frozen=True):
+class Report(OfHold, frozen=True):
     """A lease's heartbeat."""
 
     sent: lease.Report
@@ -221,7 +225,7 @@ class Report(_OfHold, frozen=True):
         return answer._replace(hold=own)
 
 
-class Void(_OfHold, frozen=True):
+class Void(OfHold, frozen=True):
     """Give a hold's room back."""
 
     by_operator: bool = False
@@ -232,7 +236,7 @@ class Void(_OfHold, frozen=True):
         return copy.copy(lifecycle.void(scene.book, hold, scene.now, by_operator=self.by_operator))
 
 
-class Extend(_OfHold, frozen=True):
+class Extend(OfHold, frozen=True):
     """Move a hold's deadline; microseconds from now."""
 
     deadline: int
@@ -244,7 +248,7 @@ class Extend(_OfHold, frozen=True):
         return copy.copy(lifecycle.extend(scene.book, hold, self.deadline, scene.now, grace=self.grace))
 
 
-class Lapse(_OfHold, frozen=True):
+class Lapse(OfHold, frozen=True):
     """Let a hold lapse, or end its suspense, where that is due; tell whether it was."""
 
     def decide(self, scene: Scene) -> bool:
@@ -254,7 +258,7 @@ class Lapse(_OfHold, frozen=True):
         return lifecycle.end_suspense(scene.book, hold, scene.now) or has_lapsed
 
 
-class Post(_Asked, frozen=True):
+class Post(Asked, frozen=True):
     """Count a call that came without a hold."""
 
     spend: Spend
@@ -269,7 +273,7 @@ class Post(_Asked, frozen=True):
         settlement.post(scene.book, self.spend, scene.matching(self.spend.call), scene.now)
 
 
-class Correct(_Asked, frozen=True):
+class Correct(Asked, frozen=True):
     """Replace what one event counted as, wherever it was posted."""
 
     event: bytes

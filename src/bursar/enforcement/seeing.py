@@ -18,6 +18,7 @@ from bursar.core.errors import InvalidInput, NotFound
 from bursar.enforcement.questions import Question, Scene
 
 Answer = TypeVar("Answer")
+Inner = TypeVar("Inner", bound=Question[object])
 
 
 class Sighted(NamedTuple, Generic[Answer]):
@@ -27,19 +28,10 @@ class Sighted(NamedTuple, Generic[Answer]):
     windows: tuple[WindowSeen, ...]
 
 
-class Seeing(msgspec.Struct, Generic[Answer], frozen=True):
-    """A question and a look at its hold's windows.
+class Around(msgspec.Struct, Generic[Inner], frozen=True):
+    """A question around another one: it needs what that one needs."""
 
-    Attributes:
-        question: What is asked.
-        agent, project: What the caller's key is bound to: a hold of others is not found.
-        refuses_leases: It is no question for a lease that is spent from.
-    """
-
-    question: Question[Answer]
-    agent: str = ""
-    project: str = ""
-    refuses_leases: bool = False
+    question: Inner
 
     @property
     def hold_id(self) -> bytes | None:
@@ -64,6 +56,20 @@ class Seeing(msgspec.Struct, Generic[Answer], frozen=True):
     def met(self, book: Book) -> tuple[Call, tuple[int, ...]] | None:
         """The question's."""
         return self.question.met(book)
+
+
+class Seeing(Around[Question[Answer]], Generic[Answer], frozen=True):
+    """A question and a look at its hold's windows.
+
+    Attributes:
+        question: What is asked.
+        agent, project: What the caller's key is bound to: a hold of others is not found.
+        refuses_leases: It is no question for a lease that is spent from.
+    """
+
+    agent: str = ""
+    project: str = ""
+    refuses_leases: bool = False
 
     def decide(self, scene: Scene) -> Sighted[Answer]:
         """Decide, then look.

@@ -36,20 +36,17 @@ from bursar.budgets.budget import ScopeKind
 from bursar.budgets.clock import Now
 from bursar.budgets.hold import Hold, HoldKind, HoldResolved
 from bursar.budgets.matching import Call
-from bursar.budgets.ports import BudgetStore
+from bursar.budgets.ports import SpendingUnit
 from bursar.budgets.settlement import Spend
 from bursar.budgets.standing import Standing, standing_of, tightest
 from bursar.budgets.window import reaches
 from bursar.core.errors import AppError, NotFound
 from bursar.core.ids import Org, new_id
-from bursar.core.usage import NO_TEXT, Subject, UsageEvent
+from bursar.core.usage import HOLDS_KEY, NO_TEXT, Subject, UsageEvent
 from bursar.enforcement.batch_questions import Look, LookBack, Repeat, SettleEvent, guarded
 from bursar.enforcement.commits import loaded, written
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.questions import Correct, Post, Question, Scene
-
-HOLDS_KEY = b""
-"""An event's key where it takes that of its hold."""
 
 _ID_BYTES = 16
 _VERSION_AT = 6
@@ -58,20 +55,6 @@ _VERSION = 7
 
 UNHELD_LEARNED_MAX = 64
 """Calls without a hold that one batch teaches estimates: a sample tells a quantile as well."""
-
-
-class SpendingUnit(Protocol):
-    """One organisation's share of the batch's transaction, as far as budgets need it."""
-
-    @property
-    def org(self) -> Org:
-        """The organisation."""
-        ...
-
-    @property
-    def budgets(self) -> BudgetStore:
-        """Its budgets in storage."""
-        ...
 
 
 class Learner(Protocol):
@@ -148,7 +131,7 @@ class Spending:
         questions = [_question(one) for one in priced]
         repeats = _repeats(events, priced) if has_holds else []
         looks: list[Question[object]] = [Look(call=call) for own in calls.values() for call in own]
-        looks += [LookBack(ask.hold_id, one=ask.one) for ask in questions if isinstance(ask, SettleEvent)]
+        looks += [LookBack(ask.id, one=ask.one) for ask in questions if isinstance(ask, SettleEvent)]
         everything: list[Question[object]] = [*questions, *(ask for _, ask in repeats), *looks]
         scene = await loaded(unit.budgets, index, everything, now)
         if scene.active is not index:

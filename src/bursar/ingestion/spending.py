@@ -10,23 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from bursar.budgets.batch import NOTHING_SEEN, NOTHING_SETTLED, Bound, Corrected, Effects, Priced
-from bursar.budgets.ports import BudgetStore
-from bursar.core.ids import Org
+from bursar.budgets.ports import SpendingUnit
 from bursar.core.usage import UsageEvent
-
-
-class SpendingUnit(Protocol):
-    """One organisation's share of the batch's transaction, as far as budgets need it."""
-
-    @property
-    def org(self) -> Org:
-        """The organisation."""
-        ...
-
-    @property
-    def budgets(self) -> BudgetStore:
-        """Its budgets in storage."""
-        ...
 
 
 class Spending(Protocol):

@@ -4,8 +4,6 @@ A list shows events as they stand. One event is shown with its rate card, unit b
 with every entry that its corrections made, so that no figure is left unexplained.
 """
 
-import base64
-import binascii
 from typing import Annotated
 
 import msgspec
@@ -23,6 +21,7 @@ from bursar.core.money import text_from_nusd
 from bursar.core.time import MICROS_MAX, MICROS_MIN, text_from_micros
 from bursar.core.usage import Billing
 from bursar.core.zones import parse_zone, range_end, range_start
+from bursar.http.v1.cursors import cursor_from, place_from
 from bursar.http.v1.report_query import TEXT_MAX, RangeParams, answer, bound_filters, text
 from bursar.identity.keys import Scope
 from bursar.ledger.rows import (
@@ -40,7 +39,6 @@ from bursar.web.principal import Principal
 _ID = "evt"
 _FILTERS = (Dim.AGENT, Dim.MODEL, Dim.RUN, Dim.PROJECT)
 _BASIS = {COUNTS_NOTHING: "unpriced", COUNTS_COMPUTED: "computed", COUNTS_REPORTED: "reported"}
-_PLACE_BYTES = 8
 
 
 class EventParams(RangeParams):
@@ -229,8 +227,7 @@ def _step(step: Step) -> dict[str, object]:
 
 def cursor_of(row: EntryRow) -> str:
     """Return the cursor of the page that follows an event."""
-    place = row.occurred_at.to_bytes(_PLACE_BYTES, "big", signed=True) + row.key
-    return base64.urlsafe_b64encode(place).decode()
+    return cursor_from(row.occurred_at, row.key)
 
 
 def place_of(cursor: str | None) -> Place | None:
@@ -239,12 +236,4 @@ def place_of(cursor: str | None) -> Place | None:
     Raises:
         InvalidInput: Not a cursor of ours.
     """
-    if not cursor:
-        return None
-    try:
-        place = base64.b64decode(cursor, altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        place = b""
-    if len(place) != _PLACE_BYTES + 16:
-        raise InvalidInput("cursor must be the next_cursor of an earlier answer", field="cursor")
-    return Place(int.from_bytes(place[:_PLACE_BYTES], "big", signed=True), place[_PLACE_BYTES:])
+    return Place(*place_from(cursor)) if cursor else None

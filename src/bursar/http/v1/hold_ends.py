@@ -20,7 +20,7 @@ from bursar.capture.native import AHEAD_US_MAX, EARLIEST_US, KEY_LENGTH_MAX, eve
 from bursar.core.errors import InvalidInput
 from bursar.core.ids import key_from_text
 from bursar.core.time import MICROS_PER_SECOND, micros_from_datetime
-from bursar.core.usage import NO_TEXT, TOKENS_MAX, Source, Subject, UsageEvent
+from bursar.core.usage import HOLDS_KEY, NO_TEXT, TOKENS_MAX, Source, Subject, UsageEvent
 from bursar.http.v1.hold_form import (
     ABSENT,
     DEADLINE_S_MAX,
@@ -31,9 +31,6 @@ from bursar.http.v1.hold_form import (
     only_known,
     seconds,
 )
-
-HOLDS_KEY = b""
-"""The key of an event that takes its hold's."""
 
 REASON_LENGTH_MAX = 1_024
 

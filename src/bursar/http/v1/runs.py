@@ -3,9 +3,7 @@
 A run id is any text that callers choose; in a path it is URL-escaped. Not here: budgets per run (`budgets`).
 """
 
-import base64
-import binascii
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
@@ -16,18 +14,16 @@ from bursar.analytics.ports import EventReader
 from bursar.analytics.query import NOT_GIVEN, Dim
 from bursar.analytics.runs import Run, RunPlace, RunReader, RunStatus
 from bursar.capture import checks
-from bursar.core.errors import InvalidInput, NotFound
+from bursar.core.errors import NotFound
 from bursar.core.time import Clock, text_from_micros
 from bursar.http.v1.agent_answers import event_body
 from bursar.http.v1.agents import EVERYTHING, Name, PageParams, require_known, require_no_project
+from bursar.http.v1.cursors import cursor_from, place_from
 from bursar.http.v1.events_read import cursor_of, place_of
 from bursar.http.v1.report_query import answer, bound_filters, json_number
 from bursar.identity.keys import Scope
 from bursar.web.guard import Guard
 from bursar.web.principal import Principal
-
-_AT_BYTES: Final = 8
-_RUN_BYTES: Final = 16
 
 RunId = Annotated[
     str, Path(min_length=1, max_length=checks.NAME_LENGTH_MAX, description="The caller's own run id.")
@@ -131,8 +127,7 @@ def _used(use: Use, prefix: str) -> dict[str, object]:
 
 
 def _run_cursor_of(place: RunPlace) -> str:
-    text = place.last_at.to_bytes(_AT_BYTES, "big", signed=True) + place.run
-    return base64.urlsafe_b64encode(text).decode()
+    return cursor_from(place.last_at, place.run)
 
 
 def _run_place_of(cursor: str | None) -> RunPlace | None:
@@ -141,12 +136,4 @@ def _run_place_of(cursor: str | None) -> RunPlace | None:
     Raises:
         InvalidInput: Not a cursor of ours.
     """
-    if not cursor:
-        return None
-    try:
-        place = base64.b64decode(cursor, altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        place = b""
-    if len(place) != _AT_BYTES + _RUN_BYTES:
-        raise InvalidInput("cursor must be the next_cursor of an earlier answer", field="cursor")
-    return RunPlace(int.from_bytes(place[:_AT_BYTES], "big", signed=True), place[_AT_BYTES:])
+    return RunPlace(*place_from(cursor)) if cursor else None
