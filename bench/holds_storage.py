@@ -26,7 +26,7 @@ from bursar.enforcement.changes import Change
 from bursar.enforcement.commits import decide_all
 from bursar.enforcement.questions import Authorise
 from bursar.settings import Settings
-from bursar.storage.sqlite.budgets import SqliteBudgets
+from bursar.storage.sql.budgets import SqlBudgets
 from bursar.storage.sqlite.connection import open_writer
 from bursar.storage.sqlite.migrate import migrate
 from bursar.storage.sqlite.store import SqliteTransaction
@@ -154,12 +154,12 @@ class Bench:
             times.append(time.perf_counter() - begin)
         return _run_of(times, busy, cpu, begun)
 
-    def _budgets_of(self, transaction: SqliteTransaction) -> SqliteBudgets:
+    def _budgets_of(self, transaction: SqliteTransaction) -> SqlBudgets:
         if self.recorded is None:
             return transaction.unit(self.org).budgets
         self.recorded.append([])
         recorder = _Recorder(transaction.connection, self.recorded[-1])
-        return SqliteBudgets(recorder, self.org)  # type: ignore[arg-type] # a stand-in
+        return SqlBudgets(recorder, self.org)  # type: ignore[arg-type] # a stand-in
 
 
 class _Recorder:

@@ -22,7 +22,7 @@ from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE,
 from bursar.core.zones import parse_zone
 from bursar.storage.sqlite.connection import open_reader
 from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.reports import SqliteReports
+from bursar.storage.sql.reports import SqlReports
 from filled import AGENTS, AGENTS_IDLE, Filled, copied
 from quiet import wait
 from results import Figure, Results
@@ -121,7 +121,7 @@ def _ask(server: Server, path: str, key: str) -> tuple[Took, int]:
 
 async def _ask_in_process(path: Path, query: Query) -> Took:
     readers = SqliteReaders(partial(open_reader, path))
-    reports = SqliteReports(readers)
+    reports = SqlReports(readers)
     times: list[float] = []
     for _ in range(ASKED):
         begin = time.perf_counter()

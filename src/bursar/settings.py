@@ -33,6 +33,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BURSAR_", frozen=True, extra="forbid")
 
     data_dir: Path = Field(default=Path("data"), description="Directory of the ledger file.")
+    database_url: str = Field(
+        default="", description="postgresql://… of the server profile; empty keeps the ledger in data_dir."
+    )
+    database_connections: int = Field(
+        default=8, ge=2, le=200, description="Connections to PostgreSQL for writes, of each process."
+    )
+    database_pooled: bool = Field(
+        default=False, description="Whether a pooler in transaction mode stands before PostgreSQL."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
         default=DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one."

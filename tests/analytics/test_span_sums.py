@@ -12,7 +12,7 @@ from bursar.analytics.query import Span
 from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE
 from bursar.core.usage import UsageEvent
-from bursar.storage.sqlite.span_sums import SpanSums, Told, pieces_of
+from bursar.storage.sql.span_sums import SpanSums, Told, pieces_of
 
 MIDNIGHT = 20_550 * MICROS_PER_DAY
 DAYS = 5

@@ -11,9 +11,9 @@ from bursar.analytics.query import Query, Report
 from bursar.core.ids import Org
 from bursar.core.usage import Price, RateCard, RateLine, ServiceTier, Source, Subject, UsageEvent
 from bursar.ingestion.pipeline import BatchResult, process_batch
-from bursar.storage.sqlite.event_pages import SqliteEvents
+from bursar.storage.sql.event_pages import SqlEvents
 from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.reports import SqliteReports
+from bursar.storage.sql.reports import SqlReports
 from bursar.storage.sqlite.store import SqliteStore
 
 NOW = 1_775_000_000_000_000
@@ -79,10 +79,10 @@ class WrittenLedger:
         return self._runner.run(write())
 
     def report(self, query: Query) -> Report:
-        return self._runner.run(SqliteReports(self.readers).report(query))
+        return self._runner.run(SqlReports(self.readers).report(query))
 
     def page(self, query: EventQuery) -> EventPage:
-        return self._runner.run(SqliteEvents(self.readers).page(query))
+        return self._runner.run(SqlEvents(self.readers).page(query))
 
     def history(self, org: Org, key: bytes) -> EventHistory | None:
-        return self._runner.run(SqliteEvents(self.readers).history(org, key))
+        return self._runner.run(SqlEvents(self.readers).history(org, key))

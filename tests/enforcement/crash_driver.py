@@ -28,10 +28,10 @@ from bursar.enforcement.desk import Desk
 from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.questions import Authorise, Question, Settle, Void
 from bursar.ledger.verification import Findings
-from bursar.storage.sqlite import verify_budgets
+from bursar.storage.sql import verify_budgets
 from bursar.storage.sqlite.store import SqliteStore
-from bursar.storage.sqlite.verify import open_snapshot
-from bursar.storage.sqlite.verify_scope import Scope
+from bursar.storage.sql.verify import open_snapshot
+from bursar.storage.sql.verify_scope import Scope
 from support.crash import is_killed, kill_at
 
 ORG = Org(1)

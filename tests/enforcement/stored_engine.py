@@ -35,8 +35,8 @@ from bursar.enforcement.changes import Change
 from bursar.enforcement.desk import Desk
 from bursar.enforcement.due import Due
 from bursar.enforcement.indexes import Indexes
-from bursar.storage.sqlite import budget_rows as rows
-from bursar.storage.sqlite.budgets import HOLDS, WINDOWS
+from bursar.storage.sql import budget_rows as rows
+from bursar.storage.sql.budgets import HOLDS, WINDOWS
 from bursar.storage.sqlite.store import SqliteStore
 
 Result = TypeVar("Result")

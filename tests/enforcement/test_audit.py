@@ -13,12 +13,12 @@ from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE,
 from bursar.enforcement.questions import Void
 from bursar.jobs.audit import AuditJob
 from bursar.ledger.verification import Findings, VerifyReport
-from bursar.storage.sqlite import budget_rows as rows
-from bursar.storage.sqlite.verify import open_snapshot
-from bursar.storage.sqlite.verify_recent import SUMMED_MAX, RecentBudgets
-from bursar.storage.sqlite.verify_rounds import ROUND_MICROS, BudgetRound
-from bursar.storage.sqlite.verify_scope import Scope
-from bursar.storage.sqlite.verify_slices import SqliteAuditor
+from bursar.storage.sql import budget_rows as rows
+from bursar.storage.sql.verify import open_snapshot
+from bursar.storage.sql.verify_recent import SUMMED_MAX, RecentBudgets
+from bursar.storage.sql.verify_rounds import ROUND_MICROS, BudgetRound
+from bursar.storage.sql.verify_scope import Scope
+from bursar.storage.sql.verify_slices import SqlAuditor
 from bursar.web.metrics import LedgerMetrics
 from support.desk import event, open_desk
 from support.spender import BOT, Spender
@@ -284,7 +284,7 @@ def test_very_many_windows_are_proved_in_parts(audited: Audited) -> None:
 
 def test_the_metric_counts_what_stands_and_is_0_again_when_it_is_cured(audited: Audited) -> None:
     metrics = LedgerMetrics(CollectorRegistry())
-    auditor = SqliteAuditor(audited.desk.treasury.store, lambda: audited.now)
+    auditor = SqlAuditor(audited.desk.treasury.store, lambda: audited.now)
     job = AuditJob(auditor, metrics, lambda: audited.now)
     seen = []
     audited.spend(3)
@@ -302,7 +302,7 @@ def test_the_metric_counts_what_stands_and_is_0_again_when_it_is_cured(audited: 
 
 
 def test_what_only_the_whole_shows_is_proved_within_the_day(audited: Audited) -> None:
-    auditor = SqliteAuditor(audited.desk.treasury.store, lambda: audited.now)
+    auditor = SqlAuditor(audited.desk.treasury.store, lambda: audited.now)
     audited.spend()
     assert asyncio.run(auditor.audit()).ok
     audited.spoil("UPDATE budget_window SET late = 900000000000")

@@ -16,11 +16,11 @@ from stored_engine import Files, StoredEngine
 from test_machine import Machine
 
 from bursar.ledger.verification import Findings
-from bursar.storage.sqlite import verify_budgets
-from bursar.storage.sqlite.verify import open_snapshot
-from bursar.storage.sqlite.verify_recent import RecentBudgets
-from bursar.storage.sqlite.verify_rounds import BudgetRound
-from bursar.storage.sqlite.verify_scope import Scope
+from bursar.storage.sql import verify_budgets
+from bursar.storage.sql.verify import open_snapshot
+from bursar.storage.sql.verify_recent import RecentBudgets
+from bursar.storage.sql.verify_rounds import BudgetRound
+from bursar.storage.sql.verify_scope import Scope
 
 IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
 EXAMPLES = 300 if IS_LONG else 25

@@ -18,8 +18,8 @@ from bursar.core.errors import Conflict, NotFound
 from bursar.core.periods import Period
 from bursar.enforcement import changes
 from bursar.enforcement.questions import Authorise, Extend, Settle, Void
-from bursar.storage.sqlite import budget_rows as rows
-from bursar.storage.sqlite.budgets import HOLDS_BY_ID, HOLDS_BY_KEY
+from bursar.storage.sql import budget_rows as rows
+from bursar.storage.sql.budgets import HOLDS_BY_ID, HOLDS_BY_KEY
 
 
 @pytest.fixture

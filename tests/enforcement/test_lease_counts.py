@@ -14,7 +14,7 @@ from bursar.budgets.hold import Granted
 from bursar.budgets.lease import Demand, Report
 from bursar.enforcement.leasing import LeaseSeen, SeeingLease, rate_by_calls, rate_by_cost
 from bursar.enforcement.questions import Report as Asked
-from bursar.storage.sqlite import lease_counts
+from bursar.storage.sql import lease_counts
 
 DEMAND = Demand(cost(10), cost(90))
 

@@ -17,7 +17,7 @@ from bursar.budgets.matching import Call
 from bursar.budgets.window import NEVER, WindowKey
 from bursar.core.ids import Org
 from bursar.core.periods import Period
-from bursar.storage.sqlite import budget_lists
+from bursar.storage.sql import budget_lists
 
 A, B = numbered(901), numbered(902)
 

@@ -16,7 +16,7 @@ from bursar.budgets.matching import BINDING_MAX, Call
 from bursar.budgets.ports import BudgetStore
 from bursar.budgets.refusal import Refused
 from bursar.enforcement.questions import Authorise
-from bursar.storage.sqlite import budget_lists
+from bursar.storage.sql import budget_lists
 
 ID = numbered(901)
 FIVE = Budget(id=ID, limit=5, created_at=1, is_template=True)

@@ -12,7 +12,7 @@ from bursar.core.errors import Unavailable
 from bursar.core.ids import Org
 from bursar.enforcement.sketches import Learned, Sketches, with_learned
 from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.sketches import SqliteSketches
+from bursar.storage.sql.sketches import SqlSketches
 from bursar.storage.sqlite.store import SqliteStore
 
 ORG = Org(1)
@@ -27,7 +27,7 @@ class File:
         self.readers = SqliteReaders(self.store.reader)
 
     def process(self, *, kept_max: int = 10) -> Sketches:
-        return Sketches(SqliteSketches(self.store, self.readers), kept_max=kept_max)
+        return Sketches(SqlSketches(self.store, self.readers), kept_max=kept_max)
 
     def close(self) -> None:
         self.readers.close()

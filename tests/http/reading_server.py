@@ -19,9 +19,9 @@ from bursar.identity.keys import ApiKey, Scope
 from bursar.ingestion.pipeline import process_batch
 from bursar.pricing.engine import PriceBook
 from bursar.settings import Settings
-from bursar.storage.sqlite.event_pages import SqliteEvents
+from bursar.storage.sql.event_pages import SqlEvents
 from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.reports import SqliteReports
+from bursar.storage.sql.reports import SqlReports
 from bursar.web.guard import Guard
 from bursar.wiring import Treasury
 
@@ -37,7 +37,7 @@ class ReadingServer:
         self.treasury = Treasury(Settings(data_dir=folder), clock=lambda: NOW)
         self._readers = SqliteReaders(self.treasury.store.reader)
         guard = Guard(self.treasury.authenticator)
-        reports, events = SqliteReports(self._readers), SqliteEvents(self._readers)
+        reports, events = SqlReports(self._readers), SqlEvents(self._readers)
         routers = [
             costs_router(guard, reports, lambda: NOW),
             reports_router(guard, reports, lambda: NOW),

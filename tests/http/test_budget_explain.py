@@ -10,8 +10,8 @@ from bursar.core.ids import new_id, text_from_id
 from bursar.core.time import MICROS_PER_MINUTE, text_from_micros
 from bursar.enforcement.questions import Void
 from bursar.identity.keys import Scope
-from bursar.storage.sqlite import budget_rows as rows
-from bursar.storage.sqlite.budget_explain import PAGE_SCAN_MAX, SUM_SCAN_MAX
+from bursar.storage.sql import budget_rows as rows
+from bursar.storage.sql.budget_explain import PAGE_SCAN_MAX, SUM_SCAN_MAX
 from support.desk import NOW, event, open_desk
 from support.spender import BOT, Spender
 

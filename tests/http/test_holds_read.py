@@ -14,7 +14,7 @@ from bursar.enforcement.hold_reading import HoldQuery
 from bursar.http.v1 import hold_form
 from bursar.http.v1.hold_body import HoldDecoder
 from bursar.identity.keys import Scope
-from bursar.storage.sqlite.hold_lists import SqliteHoldReader
+from bursar.storage.sql.hold_lists import SqlHoldReader
 from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.web.principal import Principal
 from support.desk import Desk, open_desk
@@ -89,7 +89,7 @@ def test_a_page_looks_at_a_bounded_number_of_rows_and_goes_on_behind_them(
     for _ in range(7):
         held(desk)
     readers = SqliteReaders(desk.treasury.store.reader)
-    reader = SqliteHoldReader(readers, walked_max=3)
+    reader = SqlHoldReader(readers, walked_max=3)
     query = HoldQuery(agent="rare", state=state)
     pages = [desk.run(reader.page(desk.org, query))]
     while pages[-1].following is not None:

@@ -10,14 +10,14 @@ from bursar.core.errors import RateLimited
 from bursar.identity import codes
 from bursar.identity.accounts import CODES_BY_ACCOUNT, GUESSES_BY_ACCOUNT, GUESSES_BY_ADDRESS, WrongCode
 from bursar.identity.codes import Outcome, Purpose
-from bursar.storage.sqlite.codes import SqliteCodes
+from bursar.storage.sql.codes import SqlCodes
 from support.desk import Desk, open_desk
 
 USER = bytes(range(16))
 
 
-def store(desk: Desk) -> SqliteCodes:
-    return SqliteCodes(desk.treasury.store, desk.treasury.store.reader())
+def store(desk: Desk) -> SqlCodes:
+    return SqlCodes(desk.treasury.store, desk.treasury._readers)
 
 
 def hashed(code: str, purpose: Purpose = Purpose.VERIFY, user: bytes = USER) -> bytes:

@@ -27,11 +27,11 @@ from bursar.ingestion.pipeline import BatchResult, process_batch
 from bursar.ledger.posting import Correction, correct
 from bursar.ledger.verification import VerifyReport
 from bursar.pricing.engine import CostBasis, PriceBook, canonical
-from bursar.storage.sqlite.directory import Limits
-from bursar.storage.sqlite.keys import SqliteKeys
-from bursar.storage.sqlite.organisations import SqliteOrganisations
+from bursar.storage.sql.directory import Limits
+from bursar.storage.sql.keys import SqlKeys
+from bursar.storage.sql.organisations import SqlOrganisations
 from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
-from bursar.storage.sqlite.verify import verify_file
+from bursar.storage.sql.verify import verify_file
 
 Result = TypeVar("Result")
 
@@ -62,7 +62,7 @@ class AuditedLedger:
         self.reader = self.store.reader()
         self.book = PriceBook((), basis=CostBasis.AUTO)
         self.intake = Intake(self.store, self, lambda: self.now, coalesce_events_max=64)
-        self._organisations = SqliteOrganisations(self.store, self.reader)
+        self._organisations = SqlOrganisations(self.store, self.reader)
         known = asyncio.run(self._organisations.list())
         for name in ("acme", "umbrella", "initech")[len(known) :]:
             self.new_org(name)
@@ -116,7 +116,7 @@ class AuditedLedger:
         raw = keys.generate("local")
         key = ApiKey(org=self.acme, number=0, id=new_id(), name="k", prefix=keys.shown_prefix(raw),
                      scopes=frozenset({Scope.INGEST}), created_at=NOON)  # fmt: skip
-        stored = SqliteKeys(self.store, self.reader)
+        stored = SqlKeys(self.store, self.reader)
         asyncio.run(stored.create(key, keys.hash_of(raw), actor="operator"))
         if revoked:
             asyncio.run(stored.revoke(self.acme, key.id, at=NOON, actor="operator"))

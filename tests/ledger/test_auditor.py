@@ -11,7 +11,7 @@ from bursar.jobs.audit import AuditJob
 from bursar.jobs.schedule import Job, Schedule
 from bursar.ledger.verification import VerifyReport
 from bursar.storage.sqlite.store import SqliteTransaction
-from bursar.storage.sqlite.verify_slices import ROUND_MICROS, SqliteAuditor
+from bursar.storage.sql.verify_slices import ROUND_MICROS, SqlAuditor
 from bursar.web.metrics import LedgerMetrics
 
 MINUTE = HOUR // 60
@@ -20,11 +20,11 @@ CURE_ROLLUP = "UPDATE rollup_user SET requests = requests - 1 WHERE org = 1 AND 
 
 
 @pytest.fixture
-def auditor(ledger: AuditedLedger) -> SqliteAuditor:
-    return SqliteAuditor(ledger.store, lambda: ledger.now)
+def auditor(ledger: AuditedLedger) -> SqlAuditor:
+    return SqlAuditor(ledger.store, lambda: ledger.now)
 
 
-def audit(auditor: SqliteAuditor) -> VerifyReport:
+def audit(auditor: SqlAuditor) -> VerifyReport:
     return asyncio.run(auditor.audit())
 
 
@@ -46,7 +46,7 @@ def marks(ledger: AuditedLedger) -> dict[str, int]:
     return dict(ledger.rows("SELECT name, value FROM audit_mark WHERE org = 1"))
 
 
-def test_a_good_ledger_gives_nothing_all_day(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+def test_a_good_ledger_gives_nothing_all_day(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
     fill(ledger)
     for _ in range(30):
         assert audit(auditor).ok
@@ -54,7 +54,7 @@ def test_a_good_ledger_gives_nothing_all_day(ledger: AuditedLedger, auditor: Sql
     assert ledger.verify().ok
 
 
-def test_a_touched_hour_is_proved_at_the_next_run(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+def test_a_touched_hour_is_proved_at_the_next_run(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
     audit(auditor)
     ledger.post([event("a")])
     spoil(ledger, SPOIL_ROLLUP, NOON)
@@ -63,7 +63,7 @@ def test_a_touched_hour_is_proved_at_the_next_run(ledger: AuditedLedger, auditor
     assert marks(ledger)["batch"] == 1
 
 
-def test_an_untouched_hour_is_proved_within_the_day(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+def test_an_untouched_hour_is_proved_within_the_day(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
     ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(100)])
     assert audit(auditor).ok
     spoil(ledger, SPOIL_ROLLUP, NOON + 60 * HOUR)
@@ -85,7 +85,7 @@ def test_an_untouched_hour_is_proved_within_the_day(ledger: AuditedLedger, audit
         "INSERT INTO event_key VALUES (1, zeroblob(16), 0, 0)",
     ],
 )
-def test_totals_are_proved_within_the_day(ledger: AuditedLedger, auditor: SqliteAuditor, damage: str) -> None:
+def test_totals_are_proved_within_the_day(ledger: AuditedLedger, auditor: SqlAuditor, damage: str) -> None:
     ledger.post([event(str(n), run=f"r{n}") for n in range(3)])
     ledger.post([event("1", revision=1)])
     assert audit(auditor).ok
@@ -96,7 +96,7 @@ def test_totals_are_proved_within_the_day(ledger: AuditedLedger, auditor: Sqlite
     assert not audit(auditor).ok
 
 
-def test_a_violation_stands_until_it_is_cured(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+def test_a_violation_stands_until_it_is_cured(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
     metrics = LedgerMetrics(CollectorRegistry())
     job = AuditJob(auditor, metrics, lambda: ledger.now)
     ledger.post([event("a")])
@@ -112,7 +112,7 @@ def test_a_violation_stands_until_it_is_cured(ledger: AuditedLedger, auditor: Sq
 
 
 def test_a_new_process_goes_on_where_the_last_one_stood(
-    ledger: AuditedLedger, auditor: SqliteAuditor
+    ledger: AuditedLedger, auditor: SqlAuditor
 ) -> None:
     ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(50)])
     audit(auditor)
@@ -120,13 +120,13 @@ def test_a_new_process_goes_on_where_the_last_one_stood(
     audit(auditor)
     assert NOON < marks(ledger)["position"] < NOON + 50 * HOUR
     before = marks(ledger)
-    successor = SqliteAuditor(ledger.store, lambda: ledger.now)
+    successor = SqlAuditor(ledger.store, lambda: ledger.now)
     assert audit(successor).ok
     assert marks(ledger)["round"] == before["round"]
     assert marks(ledger)["position"] >= before["position"]
 
 
-def test_the_loop_goes_on_while_the_auditor_reads(ledger: AuditedLedger, auditor: SqliteAuditor) -> None:
+def test_the_loop_goes_on_while_the_auditor_reads(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
     fill(ledger)
 
     async def both() -> int:
@@ -142,7 +142,7 @@ def test_the_loop_goes_on_while_the_auditor_reads(ledger: AuditedLedger, auditor
 
 
 def test_a_cancelled_audit_ends_at_once_and_leaves_no_marks(
-    ledger: AuditedLedger, auditor: SqliteAuditor
+    ledger: AuditedLedger, auditor: SqlAuditor
 ) -> None:
     ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(600)])
 
@@ -162,13 +162,13 @@ def test_a_cancelled_audit_ends_at_once_and_leaves_no_marks(
 
 def test_a_slow_audit_is_followed_by_a_rest(ledger: AuditedLedger) -> None:
     ticks = iter(range(NOON, NOON + 10 * HOUR, MINUTE))
-    slow = SqliteAuditor(ledger.store, lambda: next(ticks))  # every look at the clock is a minute later
+    slow = SqlAuditor(ledger.store, lambda: next(ticks))  # every look at the clock is a minute later
     first = audit(slow)
     assert [audit(slow) is first for _ in range(12)] == [True] * 9 + [False] * 3
 
 
 def test_a_damaged_file_is_a_violation_not_a_failed_job(
-    ledger: AuditedLedger, auditor: SqliteAuditor
+    ledger: AuditedLedger, auditor: SqlAuditor
 ) -> None:
     ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(300)])
     writer = ledger.store._writer

@@ -9,7 +9,7 @@ from audited_ledger import HOUR, NOON, AuditedLedger, event
 
 from bursar.core.errors import AmountOverflow, StorageFull
 from bursar.core.usage import TOKENS_MAX, UsageEvent
-from bursar.storage.sqlite.directory import OTHER_NAME, Limits
+from bursar.storage.sql.directory import OTHER_NAME, Limits
 
 MUCH = 9_200_000_000 * 10**9  # 9.2e9 USD
 AGENTS = """SELECT a.name FROM event e JOIN agent a ON a.org = e.org AND a.agent = e.agent

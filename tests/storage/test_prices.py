@@ -24,9 +24,9 @@ from bursar.ingestion.reprice import (
 from bursar.pricing.engine import CostBasis, PriceBook
 from bursar.pricing.overrides import OverrideKind, PriceOverride
 from bursar.pricing.ports import UnpricedModel
-from bursar.storage.sqlite.directory import Limits
-from bursar.storage.sqlite.prices import SqlitePrices
-from bursar.storage.sqlite.prices_unpriced import SqliteUnpriced
+from bursar.storage.sql.directory import Limits
+from bursar.storage.sql.prices import SqlPrices
+from bursar.storage.sql.prices_unpriced import SqlUnpriced
 from bursar.storage.sqlite.readers import SqliteReaders
 
 ACME, OTHER = Org(1), Org(2)
@@ -43,8 +43,8 @@ class Prices:
     def __init__(self, ledger: AuditedLedger) -> None:
         self.ledger = ledger
         self.readers = SqliteReaders(ledger.store.reader)
-        self.store = SqlitePrices(ledger.store, ledger.reader, self.readers, lambda: ledger.now)
-        self.repricer = Repricer(ledger.store, SqliteUnpriced(self.readers), ledger, lambda: ledger.now)
+        self.store = SqlPrices(ledger.store, ledger.reader, self.readers, lambda: ledger.now)
+        self.repricer = Repricer(ledger.store, SqlUnpriced(self.readers), ledger, lambda: ledger.now)
 
     def put(self, *overrides: PriceOverride, org: Org = ACME) -> list[bytes]:
         done = asyncio.run(self.store.put_all(org, overrides, at=self.ledger.now, actor="tester"))

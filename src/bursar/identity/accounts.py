@@ -221,7 +221,7 @@ class Accounts:
         Raises:
             Unauthenticated: Not a token of ours, too old, or its session has ended.
         """
-        claims = self.tokens.verify(text, TokenType.ACCESS, grace_micros=GRACE_MICROS)
+        claims = await self.tokens.verify(text, TokenType.ACCESS, grace_micros=GRACE_MICROS)
         now = self._clock()
         standing = await self.sessions.standing(claims.session, claims.user, claims.org, now)
         place = await self._place(claims)
@@ -261,7 +261,7 @@ class Accounts:
             InvalidInput: The policy refuses the password.
             Unauthenticated: Not a reset token, over, or used.
         """
-        claims = self.tokens.verify(text, TokenType.RESET)
+        claims = await self.tokens.verify(text, TokenType.RESET)
         user = await self._user(claims.user)
         if user.password_epoch != claims.epoch or user.disabled_at is not None:
             raise Unauthenticated("Unauthorized: this token is not valid; ask for a new code")

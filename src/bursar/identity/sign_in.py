@@ -176,5 +176,5 @@ class SignIn:
         signed = await self._accounts.sign_in_proved(user)
         if signed.membership.org == place.org:
             return signed
-        session = self._accounts.tokens.verify(signed.token, TokenType.ACCESS).session
+        session = (await self._accounts.tokens.verify(signed.token, TokenType.ACCESS)).session
         return await self._accounts.switch(user_id, session, place.org_id)

@@ -32,6 +32,8 @@ LENGTH_MAX = 2_048
 
 RESET_S = 300
 ALGORITHM = "HS256"
+KEYS_AGE_MICROS = MICROS_PER_SECOND
+"""How old what is known of the keys may be: by then one that ended elsewhere is refused here."""
 _SECRET_BYTES = 32
 _PARTS = 3
 
@@ -76,7 +78,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 class SigningKeys(Protocol):
     """Where the keys lie."""
 
-    def all(self) -> list[SigningKey]:
+    async def all(self) -> list[SigningKey]:
         """Return the keys, oldest first, retired ones too."""
         ...
 
@@ -120,7 +122,7 @@ class Tokens:
         self._clock = clock
         self._keys: dict[str, SigningKey] = {}
         self._imported: dict[str, OctKey] = {}
-        self._are_read = False
+        self._read_at: int | None = None
 
     async def issue(
         self, kind: TokenType, user: bytes, *, org: bytes = b"", session: bytes = b"", epoch: int = 0
@@ -148,7 +150,7 @@ class Tokens:
         header = {"alg": ALGORITHM, "kid": key.kid}
         return jwt.encode(header, claims, self._oct(key), algorithms=[ALGORITHM])
 
-    def verify(self, text: str, kind: TokenType, *, grace_micros: int = 0) -> Claims:
+    async def verify(self, text: str, kind: TokenType, *, grace_micros: int = 0) -> Claims:
         """Return what a token of that kind says.
 
         Args:
@@ -161,7 +163,7 @@ class Tokens:
                 never says which part failed.
         """
         try:
-            payload = _payload(self._signed(text))
+            payload = _payload(await self._signed(text))
             now = self._clock()
             if (
                 payload.iss != ISSUER
@@ -190,7 +192,7 @@ class Tokens:
         now = self._clock()
         key = SigningKey(kid=secrets.token_hex(8), secret=secrets.token_bytes(_SECRET_BYTES), created_at=now)
         await self._store.add(key, retire_others_at=now + ACCESS_MICROS + GRACE_MICROS)
-        self._read()
+        await self._read()
         return key.kid
 
     async def revoke_all(self) -> str:
@@ -198,16 +200,16 @@ class Tokens:
         now = self._clock()
         key = SigningKey(kid=secrets.token_hex(8), secret=secrets.token_bytes(_SECRET_BYTES), created_at=now)
         await self._store.add(key, retire_others_at=now)
-        self._read()
+        await self._read()
         return key.kid
 
-    def _signed(self, text: str) -> bytes:
+    async def _signed(self, text: str) -> bytes:
         """Return the payload of a token whose signature is right."""
         parts = text.split(".", _PARTS) if len(text) <= LENGTH_MAX else []
         if len(parts) != _PARTS or not all(parts):
             raise _refusal()
         header = _header(_unpacked(parts[0]))
-        key = self._key(header.kid)
+        key = await self._key(header.kid)
         if header.alg != ALGORITHM or key is None:
             raise _refusal()
         from joserfc import jws  # noqa: PLC0415 - see `issue`
@@ -218,14 +220,15 @@ class Tokens:
         except (JoseError, ValueError):
             raise _refusal() from None
 
-    def _key(self, kid: str) -> SigningKey | None:
-        if not self._are_read:
-            self._read()
+    async def _key(self, kid: str) -> SigningKey | None:
+        # Another process may have made or ended a key.
+        if self._read_at is None or self._clock() - self._read_at > KEYS_AGE_MICROS:
+            await self._read()
         key = self._keys.get(kid)
         return None if key is None or _is_over(key, self._clock()) else key
 
     async def _newest(self) -> SigningKey:
-        self._read()
+        await self._read()
         now = self._clock()
         usable = [key for key in self._keys.values() if key.retired_at is None and not _is_over(key, now)]
         if not usable:
@@ -233,9 +236,10 @@ class Tokens:
             return self._keys[kid]
         return usable[-1]
 
-    def _read(self) -> None:
-        self._keys = {key.kid: key for key in self._store.all()}
-        self._are_read = True
+    async def _read(self) -> None:
+        now = self._clock()
+        self._keys = {key.kid: key for key in await self._store.all()}
+        self._read_at = now
 
     def _oct(self, key: SigningKey) -> "OctKey":
         from joserfc.jwk import OctKey  # noqa: PLC0415 - see `issue`

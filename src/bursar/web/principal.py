@@ -189,7 +189,7 @@ class Authenticator:
         return _principal_of(key), False
 
     async def _by_access_token(self, text: str) -> tuple[Principal, bool]:
-        claims = self._persons.tokens.verify(text, TokenType.ACCESS)
+        claims = await self._persons.tokens.verify(text, TokenType.ACCESS)
         standing = await self._persons.sessions.standing(
             claims.session, claims.user, claims.org, self._clock()
         )

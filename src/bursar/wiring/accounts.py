@@ -21,7 +21,7 @@ from bursar.identity.first_run import FirstRun
 from bursar.identity.oidc import Oidc, OidcClient
 from bursar.identity.sign_in import SignIn
 from bursar.settings import Settings
-from bursar.storage.sqlite.identity import SqliteIdentity
+from bursar.storage.sql.identity import SqlIdentity
 from bursar.web.guard import Guard
 from bursar.wiring.identity import Identity
 
@@ -43,7 +43,7 @@ class Doors:
         self,
         settings: Settings,
         identity: Identity,
-        stores: SqliteIdentity,
+        stores: SqlIdentity,
         organisations: OrganisationStore,
         operator_token: str,
         *,

@@ -10,28 +10,28 @@ from fastapi import APIRouter
 from bursar.http.v1 import agents, dashboard, runs
 from bursar.http.v1.agent_rules import agent_rules_router
 from bursar.http.v1.settings import settings_router
-from bursar.storage.sqlite.agent_lists import SqliteAgents
-from bursar.storage.sqlite.overview import SqliteOverviews
-from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.run_lists import SqliteRuns
-from bursar.storage.sqlite.span_sums import SpanSums, Told
+from bursar.storage.sql.agent_lists import SqlAgents
+from bursar.storage.sql.overview import SqlOverviews
+from bursar.storage.sql.ports import Readers
+from bursar.storage.sql.run_lists import SqlRuns
+from bursar.storage.sql.span_sums import SpanSums, Told
 from bursar.web.guard import Guard
 
 if TYPE_CHECKING:
     from bursar.wiring.treasury import Treasury
 
 
-def dashboard_routers(treasury: "Treasury", readers: SqliteReaders, guard: Guard) -> list[APIRouter]:
+def dashboard_routers(treasury: "Treasury", readers: Readers, guard: Guard) -> list[APIRouter]:
     """Return the routes over an open ledger; they come after all other routes below `/v1/agents`."""
     enforcement, events, clock = treasury.enforcement, treasury.events, treasury.clock
     by_agent = SpanSums(Told.BY_AGENT)
-    known, overviews = SqliteAgents(readers, by_agent), SqliteOverviews(readers, by_agent)
+    known, overviews = SqlAgents(readers, by_agent), SqlOverviews(readers, by_agent)
     organisations, reports = treasury.organisations, treasury.reports
     rejected = treasury.admission.rejected_agents
     return [
         settings_router(guard, organisations, clock),
         dashboard.dashboard_router(guard, dashboard.Readers(overviews, reports, clock)),
-        runs.runs_router(guard, runs.Readers(known, SqliteRuns(readers), events, clock)),
+        runs.runs_router(guard, runs.Readers(known, SqlRuns(readers), events, clock)),
         agent_rules_router(guard, enforcement.budget_routes, known, enforcement.configs, enforcement.configs),
         agents.agents_router(guard, agents.Readers(known, events, reports, organisations, rejected, clock)),
     ]

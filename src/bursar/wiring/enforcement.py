@@ -31,14 +31,13 @@ from bursar.identity.ports import KeyStore
 from bursar.ingestion.intake import Intake
 from bursar.ingestion.ports import PriceBooks
 from bursar.jobs.schedule import Job
-from bursar.storage.sqlite.alert_reads import SqliteConfigReader
-from bursar.storage.sqlite.budget_explain import SqliteExplainer
-from bursar.storage.sqlite.budget_history import SqliteHistory
-from bursar.storage.sqlite.budget_reads import SqliteBudgetReader
-from bursar.storage.sqlite.hold_lists import SqliteHoldReader
-from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.sketches import SqliteSketches
-from bursar.storage.sqlite.store import SqliteStore
+from bursar.storage.sql.alert_reads import SqlConfigReader
+from bursar.storage.sql.budget_explain import SqlExplainer
+from bursar.storage.sql.budget_history import SqlHistory
+from bursar.storage.sql.budget_reads import SqlBudgetReader
+from bursar.storage.sql.engine import Engine
+from bursar.storage.sql.hold_lists import SqlHoldReader
+from bursar.storage.sql.sketches import SqlSketches
 from bursar.web.guard import Guard
 from bursar.web.principal import Authenticator
 
@@ -56,8 +55,7 @@ class Enforcement:
     """One process's budgets.
 
     Args:
-        store: Open.
-        readers: For what is only looked at.
+        engine: Open.
         keys: Which scopes may name.
         organisations: Whose budgets the jobs look after.
         clock: Microseconds UTC.
@@ -66,31 +64,29 @@ class Enforcement:
 
     def __init__(
         self,
-        store: SqliteStore,
-        readers: SqliteReaders,
+        engine: Engine,
         keys: KeyStore,
         organisations: OrganisationStore,
         *,
         clock: Callable[[], int],
         monotonic: Callable[[], int],
     ) -> None:
-        self.decision_clock = DecisionClock(last=store.last_decided_at())
+        store, readers = engine.store, engine.readers
+        self.decision_clock = DecisionClock(last=engine.last_decided_at())
         self._clock = clock
         self._monotonic = monotonic
         self._organisations = organisations
         self.indexes = Indexes()
         self.desk = Desk(store, self.indexes, self.now)
         self._due = Due(store, self.desk, self.now)
-        self.sketches = Sketches(SqliteSketches(store, readers))
+        self.sketches = Sketches(SqlSketches(store, readers))
         self.spending = Spending(self.indexes, self.now, self.sketches)
-        self.budget_routes = self._budgets = BudgetRoutes(
-            self.desk, SqliteBudgetReader(readers), keys, self.now
-        )
-        self.configs = SqliteConfigReader(readers)
-        self._holds = SqliteHoldReader(readers)
+        self.budget_routes = self._budgets = BudgetRoutes(self.desk, SqlBudgetReader(readers), keys, self.now)
+        self.configs = SqlConfigReader(readers)
+        self._holds = SqlHoldReader(readers)
         self._known_budgets = KnownBudgets(self.indexes, self._holds)
-        self._explainer = SqliteExplainer(readers)
-        self._history = SqliteHistory(readers)
+        self._explainer = SqlExplainer(readers)
+        self._history = SqlHistory(readers)
 
     def now(self) -> Now:
         """Return the time to decide by."""

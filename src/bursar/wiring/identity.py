@@ -18,7 +18,7 @@ from bursar.identity.audit_log import AuditReader
 from bursar.identity.passwords import Passwords
 from bursar.identity.people import People
 from bursar.identity.tokens import Tokens
-from bursar.storage.sqlite.identity import SqliteIdentity
+from bursar.storage.sql.identity import SqlIdentity
 from bursar.web.guard import Guard
 from bursar.web.principal import Persons
 
@@ -32,7 +32,7 @@ class Identity:
         clock: Microseconds UTC.
     """
 
-    def __init__(self, stores: SqliteIdentity, operator_token: str, *, clock: Callable[[], int]) -> None:
+    def __init__(self, stores: SqlIdentity, operator_token: str, *, clock: Callable[[], int]) -> None:
         self._forget: Callable[[], None] = _nothing
         self.passwords = Passwords()
         self.tokens = Tokens(stores.signing_keys, clock)

@@ -45,24 +45,21 @@ from bursar.ingestion.reprice import Repricer
 from bursar.jobs.audit import AuditJob
 from bursar.jobs.schedule import Job, Schedule
 from bursar.ledger.verification import VerifyReport
-from bursar.pricing.engine import CostBasis, PriceBook, canonical
+from bursar.pricing.engine import CostBasis, PriceBook
 from bursar.settings import Settings
-from bursar.storage.sqlite import verify
-from bursar.storage.sqlite.admission import SqliteAdmissionReader
-from bursar.storage.sqlite.audit_log import SqliteAuditLog
-from bursar.storage.sqlite.connection import ENGINE, answers
-from bursar.storage.sqlite.cursors import SqliteCursors
-from bursar.storage.sqlite.event_pages import SqliteEvents
-from bursar.storage.sqlite.identity import SqliteIdentity
-from bursar.storage.sqlite.keys import SqliteKeys
-from bursar.storage.sqlite.organisations import SqliteOrganisations
-from bursar.storage.sqlite.prices import SqlitePrices
-from bursar.storage.sqlite.prices_unpriced import SqliteUnpriced
-from bursar.storage.sqlite.quarantine import SqliteQuarantine
-from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.reports import SqliteReports
-from bursar.storage.sqlite.store import DATABASE_NAME, SqliteStore
-from bursar.storage.sqlite.verify_slices import SqliteAuditor
+from bursar.storage.sql import verify
+from bursar.storage.sql.admission import SqlAdmissionReader
+from bursar.storage.sql.audit_log import SqlAuditLog
+from bursar.storage.sql.cursors import SqlCursors
+from bursar.storage.sql.event_pages import SqlEvents
+from bursar.storage.sql.identity import SqlIdentity
+from bursar.storage.sql.keys import SqlKeys
+from bursar.storage.sql.organisations import SqlOrganisations
+from bursar.storage.sql.prices import SqlPrices
+from bursar.storage.sql.prices_unpriced import SqlUnpriced
+from bursar.storage.sql.quarantine import SqlQuarantine
+from bursar.storage.sql.reports import SqlReports
+from bursar.storage.sqlite.store import DATABASE_NAME
 from bursar.web.edge import Edge
 from bursar.web.guard import Guard
 from bursar.web.metrics import HttpMetrics, LedgerMetrics
@@ -71,6 +68,7 @@ from bursar.wiring.accounts import Doors
 from bursar.wiring.clients import client_routers
 from bursar.wiring.dashboard import dashboard_routers
 from bursar.wiring.enforcement import Enforcement
+from bursar.wiring.engines import open_engine
 from bursar.wiring.identity import Identity
 
 OPERATOR_TOKEN_NAME = "operator.token"  # noqa: S105 - a file's name
@@ -96,27 +94,25 @@ class Treasury:
         """
         self.settings = settings
         self.clock = clock
-        self.store = SqliteStore(settings.data_dir, clock=clock, canonicalise=_canonical_names)
-        self.store.open()
-        self._reader = self.store.reader()
+        self.engine = open_engine(settings, clock)
+        self.store, self._readers = self.engine.store, self.engine.readers
         self.operator_token = _operator_token(settings.data_dir)
-        self.organisations = SqliteOrganisations(self.store, self._reader)
-        self.keys = SqliteKeys(self.store, self._reader)
-        self.cursors = SqliteCursors(self.store, self._reader, clock)
-        self._readers = SqliteReaders(self.store.reader)
-        self.reports = SqliteReports(self._readers)
-        self.events = SqliteEvents(self._readers)
-        self.prices = SqlitePrices(self.store, self._reader, self._readers, clock)
+        self.organisations = SqlOrganisations(self.store, self._readers)
+        self.keys = SqlKeys(self.store, self._readers)
+        self.cursors = SqlCursors(self.store, self._readers, clock)
+        self.reports = SqlReports(self._readers)
+        self.events = SqlEvents(self._readers)
+        self.prices = SqlPrices(self.store, self._readers, clock)
         self.books = Books(self._load_book)
         self.enforcement = Enforcement(
-            self.store, self._readers, self.keys, self.organisations, clock=clock, monotonic=monotonic
+            self.engine, self.keys, self.organisations, clock=clock, monotonic=monotonic
         )
         spending = self.enforcement.spending
-        self.repricer = Repricer(self.store, SqliteUnpriced(self._readers), self.books, clock, spending)
+        self.repricer = Repricer(self.store, SqlUnpriced(self._readers), self.books, clock, spending)
         self._open_doors(write)
         self.admission = Admission(
             self.organisations,
-            SqliteAdmissionReader(self._readers),
+            SqlAdmissionReader(self._readers),
             clock=clock,
             monotonic=lambda: monotonic() / MICROS_PER_SECOND,
             records_beyond=settings.record_beyond_quota,
@@ -131,7 +127,7 @@ class Treasury:
             spending=spending,
             on_receipt=self._count,
         )
-        audit = AuditJob(SqliteAuditor(self.store, clock), self.ledger_metrics, clock)
+        audit = AuditJob(self.engine.auditor(clock), self.ledger_metrics, clock)
         self.schedule = Schedule(
             [
                 Job("key_usage", settings.key_usage_seconds, self.authenticator.flush),
@@ -143,7 +139,7 @@ class Treasury:
 
     def _open_doors(self, write: Callable[[str], object]) -> None:
         """Make what tells who is speaking: people, keys, the operator."""
-        people = SqliteIdentity(self.store, self._reader)
+        people = SqlIdentity(self.store, self._readers)
         self.identity = Identity(people, self.operator_token, clock=self.clock)
         self.doors = Doors(
             self.settings,
@@ -168,9 +164,7 @@ class Treasury:
         await self.schedule.stop()
         await self.doors.mails.stop()
         self.identity.close()
-        self._readers.close()
-        self._reader.close()
-        self.store.close()
+        await self.engine.close()
 
     async def create_organisation(self, name: str, zone: str) -> Organisation:
         """Make an organisation.
@@ -249,7 +243,7 @@ class Treasury:
             costs_router(guard, self.reports, self.clock),
             reports_router(guard, self.reports, self.clock),
             events_router(guard, self.events, self.reports),
-            quarantine_router(guard, SqliteQuarantine(self._readers)),
+            quarantine_router(guard, SqlQuarantine(self._readers)),
             imports_router(guard, self.cursors, limits),
             prices_router(guard, self.prices, self._book, self.books.forget, self.clock),
             models_router(guard, lists, self.prices, self.repricer, book_of=self._book, clock=self.clock),
@@ -259,7 +253,7 @@ class Treasury:
             *self.identity.routers(
                 guard,
                 self.organisations,
-                SqliteAuditLog(self._readers),
+                SqlAuditLog(self._readers),
                 self.doors.mails,
                 settings.public_url,
             ),
@@ -283,13 +277,13 @@ class Treasury:
         finally:
             await self.stop()
 
-    def _probe(self) -> dict[str, object]:
+    async def _probe(self) -> dict[str, object]:
         """Ask each component; what is not configured says so."""
         return {
-            "database": "ok" if answers(self._reader) else "unavailable",
+            "database": "ok" if await self.engine.answers() else "unavailable",
             "redis": "not_configured",
             "kafka": "not_configured",
-            "engine": ENGINE,
+            "engine": self.engine.version,
             "clock": self.enforcement.clock_state,
         }
 
@@ -308,11 +302,6 @@ def verify_file(path: Path, progress: Callable[[int, int], None] | None = None) 
         Unavailable: It cannot be read here, for example because its write-ahead log cannot.
     """
     return verify.verify_file(path / DATABASE_NAME if path.is_dir() else path, progress)
-
-
-def _canonical_names(provider: str, model: str) -> tuple[str, str]:
-    named = canonical(provider, model)
-    return (named.provider, named.model)
 
 
 def _operator_token(data_dir: Path) -> str:

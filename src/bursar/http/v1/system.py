@@ -1,7 +1,7 @@
 """What the server says of itself: liveness, readiness, component status, metrics."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from bursar.core.errors import Unauthenticated
 
-StatusProbe = Callable[[], dict[str, object]]
+StatusProbe = Callable[[], Awaitable[dict[str, object]]]
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "testclient"})
 
 
@@ -25,14 +25,14 @@ def system_router(probe: StatusProbe, registry: CollectorRegistry, metrics_token
     @router.get("/readyz", operation_id="ready")
     async def readyz() -> JSONResponse:
         """Say whether requests can be served now; 503 when they cannot."""
-        status = probe()
+        status = await probe()
         is_ready = status["database"] == "ok"
         return JSONResponse({"ready": is_ready, **status}, status_code=200 if is_ready else 503)
 
     @router.get("/v1/status", operation_id="status")
     async def status() -> dict[str, object]:
         """Report each component as it answers at this moment."""
-        return probe()
+        return await probe()
 
     @router.get("/metrics", operation_id="metrics", response_class=Response)
     async def metrics(request: Request) -> Response:

@@ -1,1 +1,1 @@
-"""SQLite, one file and one writer: the embedded profile's system of record."""
+"""The embedded engine: one file, one writing connection. The only place that knows SQLite."""

@@ -9,10 +9,16 @@ a checkpoint near 80 MB were the best of the sizes measured; larger ones gave no
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
+
+import msgspec
 
 from bursar.core.errors import Unavailable
 from bursar.ledger import histogram
+from bursar.storage.sql.ports import Cell, Parameters
+
+_decode = msgspec.json.Decoder(list[tuple[Cell, ...]]).decode
 
 ENGINE = f"sqlite {sqlite3.sqlite_version}"
 PAGE_BYTES = 8192
@@ -22,12 +28,46 @@ READER_CACHE_KIB = 32 * 1024
 BUSY_MS = 5_000
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+class SqliteDialect:
+    """`storage.sql.dialect.Dialect`."""
+
+    name = "sqlite"
+
+    def numbers(self, parameter: str) -> str:
+        """Return a SELECT of the integers in a JSON array, one a row, its column `value`."""
+        return f"SELECT value FROM json_each({parameter})"
+
+    def hexadecimal(self, column: str) -> str:
+        """Return lower-case hexadecimal digits of a column of bytes."""
+        return f"lower(hex({column}))"
+
+    def member(self, json_text: str, name: str) -> str:
+        """Return member `name` of a column of JSON text as text, NULL where there is none."""
+        return f"({json_text} ->> '{name}')"
+
+
+DIALECT = SqliteDialect()
+
+
+class SqliteConnection(sqlite3.Connection):
+    """`storage.sql.ports.Connection`: the standard library's, with what else a port asks for."""
+
+    dialect = DIALECT
+
+    def listed(self, sql: str, columns: Iterable[str], parameters: Parameters) -> list[tuple[Cell, ...]]:
+        """Return `columns` of every row of `sql`, fetched as one row of JSON."""
+        listed = f"SELECT json_group_array(json_array({', '.join(columns)})) FROM ({sql}) AS r"
+        return _decode(self.execute(listed, parameters).fetchone()[0])
+
+
+def open_writer(path: Path) -> SqliteConnection:
     """Return the one connection that writes `path`, made if it does not exist (mode 0600)."""
     if not path.exists():
         path.touch(mode=0o600)
     _bind_quickly()
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(
+        path, factory=SqliteConnection, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
     for pragma in (
         f"page_size = {PAGE_BYTES}",
         "journal_mode = WAL",
@@ -55,10 +95,15 @@ def _bind_quickly() -> None:
     sqlite3.register_adapter(type(None), {}.get)  # type: ignore[arg-type] # its other overloads
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path) -> SqliteConnection:
     """Return a connection that only reads: a snapshot for each transaction it begins."""
     connection = sqlite3.connect(
-        f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+        f"file:{path}?mode=ro",
+        uri=True,
+        factory=SqliteConnection,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
     )
     for pragma in (
         "query_only = ON",

@@ -6,43 +6,22 @@ one snapshot (`BEGIN` … `ROLLBACK`) and never waits for the writer.
 """
 
 import asyncio
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import msgspec
-
 from bursar.core.errors import Unavailable
+from bursar.core.ids import Org
+from bursar.storage.sqlite.connection import SqliteConnection
 from bursar.storage.sqlite.store import translated_errors
 
 Result = TypeVar("Result")
-Cell = int | str | None
-Parameters = Mapping[str, int | bytes | str | None]
-
-_decode = msgspec.json.Decoder(list[tuple[Cell, ...]]).decode
-
 READERS = 2
 """More gain nothing on two cores; a scan holds one, short reads pass by the other."""
 
 WAITING_MAX = 256
 """Calls under way or waiting; at 10 ms each the last one has waited about a second."""
-
-
-def fetch(
-    connection: sqlite3.Connection, sql: str, columns: Iterable[str], parameters: Parameters
-) -> list[tuple[Cell, ...]]:
-    """Return `columns` of every row of `sql`, fetched as one row of JSON.
-
-    Args:
-        connection: With a snapshot begun.
-        sql: A SELECT; its order is kept.
-        columns: SQL over its columns, whose table is `r`; numbers and text only, so a blob as `hex(…)`.
-        parameters: By name.
-    """
-    listed = f"SELECT json_group_array(json_array({', '.join(columns)})) FROM ({sql}) AS r"
-    return _decode(connection.execute(listed, parameters).fetchone()[0])
 
 
 class SqliteReaders:
@@ -51,14 +30,14 @@ class SqliteReaders:
     `connect` opens a read-only connection; it is called once a thread, when first needed.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], *, readers: int = READERS) -> None:
+    def __init__(self, connect: Callable[[], SqliteConnection], *, readers: int = READERS) -> None:
         self._connect = connect
         self._threads = ThreadPoolExecutor(readers, thread_name_prefix="reader")
         self._own = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: list[SqliteConnection] = []
         self._waiting = 0
 
-    async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def run(self, _org: Org, work: Callable[[SqliteConnection], Result]) -> Result:
         """Return what `work` reads from one snapshot, in a reader's thread.
 
         Raises:
@@ -72,7 +51,7 @@ class SqliteReaders:
         finally:
             self._waiting -= 1
 
-    def run_short(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def run_short(self, _org: Org, work: Callable[[SqliteConnection], Result]) -> Result:
         """Return what `work` reads from one snapshot, at once, in the thread that asks.
 
         Only for a bounded number of seeks: the loop stands still meanwhile.
@@ -86,7 +65,7 @@ class SqliteReaders:
             connection.close()
         self._opened.clear()
 
-    def _read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    def _read(self, work: Callable[[SqliteConnection], Result]) -> Result:
         connection = self._connection()
         with translated_errors():
             connection.execute("BEGIN")
@@ -95,8 +74,8 @@ class SqliteReaders:
             finally:
                 connection.execute("ROLLBACK")
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
+    def _connection(self) -> SqliteConnection:
+        connection: SqliteConnection | None = getattr(self._own, "connection", None)
         if connection is None:
             connection = self._own.connection = self._connect()
             self._opened.append(connection)

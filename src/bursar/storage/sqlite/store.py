@@ -8,28 +8,19 @@ what the organisation's caches learned inside it.
 
 import asyncio
 import sqlite3
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
-import msgspec
-
-from bursar.core.audit import AuditEntry
 from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
 from bursar.core.ids import Org
-from bursar.storage.sqlite.alert_configs import SqliteConfigs
-from bursar.storage.sqlite.budgets import SqliteBudgets, last_decided_at, orgs_due, orgs_with_budgets
-from bursar.storage.sqlite.connection import FileLock, open_reader, open_writer
-from bursar.storage.sqlite.directory import (
-    DEFAULT_LIMITS,
-    Canonicalise,
-    DirectoryCache,
-    Limits,
-    SqliteDirectory,
-)
+from bursar.storage.sql.budgets import last_decided_at, orgs_due, orgs_with_budgets
+from bursar.storage.sql.directories import Directories
+from bursar.storage.sql.directory import DEFAULT_LIMITS, Canonicalise, Limits
+from bursar.storage.sql.unit import SqlUnit
+from bursar.storage.sqlite.connection import FileLock, SqliteConnection, open_reader, open_writer
 from bursar.storage.sqlite.ledger import SqliteLedger
 from bursar.storage.sqlite.migrate import migrate
 
@@ -37,13 +28,10 @@ Result = TypeVar("Result")
 
 DATABASE_NAME = "bursar.db"
 LOCK_NAME = "bursar.lock"
-CACHED_ORGS_MAX = 1_000
 
 TOGETHER_MAX = 16
 """Small transactions in one commit; most are a group of requests already (the desk's, the intake's)."""
 
-_INSERT_AUDIT = """INSERT INTO audit (org, seq, at, actor, action, target, details)
-    VALUES (?1, coalesce((SELECT max(seq) FROM audit WHERE org = ?1), 0) + 1, ?2, ?3, ?4, ?5, ?6)"""
 _CONSTRAINT_DATATYPE = 3091
 """SQLite's code for a value that a STRICT column refuses; the standard library has no name for it."""
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
@@ -71,44 +59,24 @@ def translated_errors() -> Iterator[None]:
         raise AmountOverflow("a total would leave 64 bits (9.2e9 US dollars)") from error
 
 
-class SqliteUnit:
-    """`UnitOfWork` of `ingestion` and of `enforcement`: one organisation within one transaction."""
-
-    def __init__(self, connection: sqlite3.Connection, org: Org, directory: SqliteDirectory) -> None:
-        self._connection = connection
-        self.org = org
-        self.directory = directory
-        self.ledger = SqliteLedger(connection, org)
-
-    @property
-    def budgets(self) -> SqliteBudgets:
-        """Its budgets."""
-        return SqliteBudgets(self._connection, self.org, self.directory.know_agent)
-
-    @property
-    def configs(self) -> SqliteConfigs:
-        """Its alert configs, and what its clients asked for."""
-        return SqliteConfigs(self._connection, self.org, self.directory.know_agent)
-
-    async def record(self, entry: AuditEntry) -> None:
-        """Append to the organisation's audit log."""
-        details = None if entry.details is None else msgspec.json.encode(entry.details).decode()
-        row = (self.org, entry.at, entry.actor, entry.action, entry.target, details)
-        self._connection.execute(_INSERT_AUDIT, row)
-
-
 class SqliteTransaction:
     """`ingestion.ports.Transaction`, and the raw connection for this package's own use."""
 
-    def __init__(self, store: "SqliteStore", connection: sqlite3.Connection) -> None:
+    def __init__(self, store: "SqliteStore", connection: SqliteConnection) -> None:
         self._store = store
         self.connection = connection
         self.touched: set[Org] = set()
 
-    def unit(self, org: Org) -> SqliteUnit:
+    @property
+    def everywhere(self) -> SqliteConnection:
+        """For global tables and for rows of many organisations."""
+        return self.connection
+
+    def unit(self, org: Org) -> SqlUnit:
         """Return the share of `org`."""
         self.touched.add(org)
-        return SqliteUnit(self.connection, org, self._store.directory(self.connection, org))
+        directory = self._store.directories.of(self.connection, org)
+        return SqlUnit(self.connection, org, directory, SqliteLedger(self.connection, org))
 
     async def orgs_due(self, at: int) -> list[Org]:
         """Return the organisations with a hold or a raise that is over at `at`."""
@@ -130,7 +98,7 @@ class SqliteTransaction:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK TO part")
                 self.connection.execute("RELEASE part")
-            self._store.forget(self.touched)
+            self._store.directories.forget(self.touched)
             raise
         self.connection.execute("RELEASE part")
 
@@ -159,12 +127,9 @@ class SqliteStore:
     ) -> None:
         self.path = data_dir / DATABASE_NAME
         self._lock_file = FileLock(data_dir / LOCK_NAME)
-        self._clock = clock
-        self._canonicalise = canonicalise
-        self._limits = limits
+        self.directories = Directories(canonicalise, clock, limits)
         self._turn = asyncio.Lock()
-        self._caches: OrderedDict[Org, DirectoryCache] = OrderedDict()
-        self._writer: sqlite3.Connection | None = None
+        self._writer: SqliteConnection | None = None
         self._waiting: list[_Waiting] = []
         self._drain: asyncio.Task[None] | None = None
         self._committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
@@ -198,7 +163,7 @@ class SqliteStore:
             raise Unavailable("the database is closed")
         return last_decided_at(self._writer)
 
-    def reader(self) -> sqlite3.Connection:
+    def reader(self) -> SqliteConnection:
         """Return a new read-only connection to the same file."""
         return open_reader(self.path)
 
@@ -267,7 +232,7 @@ class SqliteStore:
         self,
         work: Callable[[SqliteTransaction], Awaitable[Result]],
         *,
-        commit: Callable[[sqlite3.Connection], Awaitable[None]],
+        commit: Callable[[SqliteConnection], Awaitable[None]],
     ) -> Result:
         """Run a transaction; the caller has the turn."""
         connection = self._writer
@@ -284,7 +249,7 @@ class SqliteStore:
                 raise
         return result
 
-    async def _commit_aside(self, connection: sqlite3.Connection) -> None:
+    async def _commit_aside(self, connection: SqliteConnection) -> None:
         """Commit on the committing thread; a cancelled caller still waits for its end."""
         committing = asyncio.get_running_loop().run_in_executor(self._committer, connection.execute, "COMMIT")
         try:
@@ -293,30 +258,14 @@ class SqliteStore:
             await asyncio.wait([committing])
             raise
 
-    def _undo(self, connection: sqlite3.Connection, transaction: SqliteTransaction) -> None:
+    def _undo(self, connection: SqliteConnection, transaction: SqliteTransaction) -> None:
         """Roll back; a full disk may already have done so by itself."""
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        self.forget(transaction.touched)
-
-    def directory(self, connection: sqlite3.Connection, org: Org) -> SqliteDirectory:
-        """Return the directory of `org` with its cache, least recently used dropped first."""
-        cache = self._caches.get(org)
-        if cache is None:
-            cache = self._caches[org] = DirectoryCache()
-            if len(self._caches) > CACHED_ORGS_MAX:
-                self._caches.popitem(last=False)
-        else:
-            self._caches.move_to_end(org)
-        return SqliteDirectory(connection, org, cache, self._canonicalise, self._clock(), limits=self._limits)
-
-    def forget(self, orgs: set[Org]) -> None:
-        """Drop cached names of `orgs`: some may have been made by what was undone."""
-        for org in orgs:
-            self._caches.pop(org, None)
+        self.directories.forget(transaction.touched)
 
 
-async def _commit(connection: sqlite3.Connection) -> None:
+async def _commit(connection: SqliteConnection) -> None:
     connection.execute("COMMIT")
 
 

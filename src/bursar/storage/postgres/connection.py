@@ -1,0 +1,84 @@
+"""A connection of asyncpg as `storage.sql.ports.Connection`: statements suspend, they do not block."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+
+from bursar.storage.postgres.dialect import DIALECT
+from bursar.storage.postgres.spelling import spelled
+from bursar.storage.postgres.suspension import wait_for
+from bursar.storage.sql.ports import Cell, Parameters
+
+_NUL = "\x00"
+_SHOWN_NUL = "\ufffd"
+"""PostgreSQL keeps no NUL in text; what a caller sent with one is kept with this in its place."""
+
+
+class PostgresRows:
+    """`storage.sql.ports.Rows`, all fetched already."""
+
+    def __init__(self, rows: Sequence[Any], rowcount: int) -> None:
+        self._rows = iter(rows)
+        self.rowcount = rowcount
+
+    def fetchone(self) -> Any:  # noqa: ANN401 - see the port
+        """Return the next row, None after the last."""
+        return next(self._rows, None)
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rows
+
+
+class PostgresConnection:
+    """`storage.sql.ports.Connection` within a transaction, used beneath `suspension.in_worker`.
+
+    `own` is the driver's connection. `bind` is called before each statement: several
+    organisations may share a transaction, and row-level security must know whose turn it is.
+    """
+
+    dialect = DIALECT
+
+    def __init__(self, own: asyncpg.Connection, bind: Callable[[], None] = lambda: None) -> None:
+        self.own = own
+        self._bind = bind
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> PostgresRows:
+        """Run one statement; its rows are here when this returns."""
+        self._bind()
+        statement = spelled(sql)
+        values = [storable(value) for value in statement.ordered(parameters)]
+        if statement.gives_rows:
+            rows = wait_for(self.own.fetch(statement.text, *values))
+            return PostgresRows(rows, len(rows))
+        status = wait_for(self.own.execute(statement.text, *values))
+        return PostgresRows((), _count(status))
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
+        """Run one statement for each row of parameters, all sent together."""
+        rows = [[storable(value) for value in row] for row in parameters]
+        if rows:
+            self._bind()
+            wait_for(self.own.executemany(spelled(sql).text, rows))
+
+    def listed(self, sql: str, columns: Iterable[str], parameters: Parameters) -> list[tuple[Cell, ...]]:
+        """Return `columns` of every row of `sql`; its order is kept."""
+        found = self.execute(f"SELECT {', '.join(columns)} FROM ({sql}) AS r", parameters)
+        return [tuple(row) for row in found]
+
+
+def storable(value: Any) -> Any:  # noqa: ANN401 - any parameter
+    """Return a parameter as PostgreSQL can keep it."""
+    if type(value) is str and _NUL in value:
+        return value.replace(_NUL, _SHOWN_NUL)
+    return value
+
+
+def _count(status: str) -> int:
+    """Return how many rows a command tag (`UPDATE 3`, `INSERT 0 1`) speaks of."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0

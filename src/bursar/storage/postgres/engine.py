@@ -1,0 +1,86 @@
+"""An open PostgreSQL database as `storage.sql.engine.Engine`: any number of processes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from bursar.core.errors import Unavailable
+from bursar.ledger.ports import LedgerAuditor
+from bursar.ledger.verification import Findings, VerifyReport
+from bursar.storage.postgres.pool import Pool
+from bursar.storage.postgres.readers import PostgresReaders
+from bursar.storage.postgres.store import PostgresStore
+from bursar.storage.sql.directories import Directories
+from bursar.storage.sql.directory import Canonicalise
+from bursar.storage.sql.ports import EVERY_ORG
+
+READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+ANSWER_S = 3.0
+
+
+class PostgresEngine:
+    """`storage.sql.engine.Engine` over the database at `address`.
+
+    Args:
+        address: `postgresql://…`.
+        clock: Microseconds UTC.
+        canonicalise: Names a new model's canonical provider and model.
+        connections: Of this process, at most, for writes; reads have half as many beside them.
+        is_pooled: Whether a pooler in transaction mode stands between.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        clock: Callable[[], int],
+        canonicalise: Canonicalise,
+        connections: int = 8,
+        is_pooled: bool = False,
+    ) -> None:
+        self._address = address
+        self._work = Pool(address, size=connections, is_pooled=is_pooled)
+        few = max(2, connections // 2)
+        self._reports = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
+        self._short = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
+        self.store = PostgresStore(self._work, Directories(canonicalise, clock))
+        self.readers = PostgresReaders(self._reports, self._short)
+        self.version = "postgresql"
+
+    def open(self) -> None:
+        """See the protocol."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for pool in (self._work, self._reports, self._short):
+            await pool.close()
+
+    async def answers(self) -> bool:
+        """Whether it can be read at this moment."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self.readers.run_short(EVERY_ORG, lambda one: one.execute("SELECT 1").fetchone())
+        except (Unavailable, TimeoutError, asyncpg.PostgresError):
+            return False
+        return True
+
+    def last_decided_at(self) -> int:
+        """Return 0: each transaction that decides reads it anew."""
+        return 0
+
+    def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:  # noqa: ARG002
+        """Return what proves the database beside its work."""
+        return _NoAuditor()
+
+    @asynccontextmanager
+    async def leading(self, job: str) -> AsyncIterator[bool]:  # noqa: ARG002
+        """See the protocol."""
+        yield True
+
+
+class _NoAuditor:
+    async def audit(self) -> VerifyReport:
+        """Prove nothing yet."""
+        return Findings().report()

@@ -1,0 +1,44 @@
+"""What PostgreSQL and its driver say, as our errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
+
+RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""40P01 and 40001: the transaction left nothing behind, and a second try mostly goes through."""
+
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+_BEYOND_64_BITS = "out of int64 range"
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what the database says into our errors; anything else is a defect and passes through."""
+    try:
+        yield
+    except asyncpg.NumericValueOutOfRangeError as error:
+        raise AmountOverflow("a total would leave 64 bits (9.2e9 US dollars)") from error
+    except asyncpg.DataError as error:
+        if _BEYOND_64_BITS in str(error):
+            raise AmountOverflow("a total would leave 64 bits (9.2e9 US dollars)") from error
+        raise
+    except asyncpg.DiskFullError as error:
+        raise StorageFull(f"the database's disk is full ({error}); free space, nothing is lost") from error
+    except RETRIED as error:
+        raise Unavailable("the database had to undo this twice; try again") from error
+    except _AWAY as error:
+        raise Unavailable(f"the database does not answer ({type(error).__name__}); try again") from error

@@ -1,0 +1,59 @@
+"""What one agent did on each of some days, by model: a seek an hour, however many others called in it.
+
+Whole hours come from the roll-up, and those that a day's boundary cuts (zones with half hours) from the
+entries. Not here: sums of all agents (`span_sums`).
+"""
+
+import json
+from collections.abc import Sequence
+
+from bursar.analytics.agents import AgentDay, Use
+from bursar.analytics.query import Span
+from bursar.core.ids import Org
+from bursar.core.time import MICROS_PER_HOUR
+from bursar.storage.sql.names import PROVIDER
+from bursar.storage.sql.ports import Connection
+from bursar.storage.sql.span_sums import CUT_SUMS, FOUND, WHOLE_SUMS, use_from_cells, whole_and_cut
+
+_AGENT = "SELECT agent FROM agent WHERE org = ? AND name = ?"
+_MODEL = f"SELECT name, {PROVIDER} FROM model WHERE org = ? AND model = ?"
+# Materialised, or SQLite would read the JSON anew for every row that it joins.
+_HOURS = f"""WITH part (piece, hour) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each(:parts))
+    SELECT part.piece AS piece, r.model AS who, {WHOLE_SUMS} FROM part CROSS JOIN rollup_agent AS r
+        ON r.org = :org AND r.hour = part.hour AND r.agent = :agent
+    GROUP BY 1, 2"""
+_CUT = """WITH part (piece, starts_at, ends_at) AS MATERIALIZED (
+        SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(:parts))
+    SELECT part.piece AS piece, r.model AS who, {sums} FROM part CROSS JOIN {table} AS r
+        ON r.org = :org AND r.occurred_at >= part.starts_at AND r.occurred_at < part.ends_at
+        AND r.agent = :agent
+    GROUP BY 1, 2"""
+
+
+def history(connection: Connection, org: Org, name: str, days: Sequence[Span]) -> list[AgentDay]:
+    """Return what an agent used on each day by model, in order of days; nothing for unknown names."""
+    known = connection.execute(_AGENT, (org, name)).fetchone()
+    if known is None:
+        return []
+    hours: list[tuple[int, int]] = []
+    cut: list[tuple[int, int, int]] = []
+    for place, day in enumerate(days):
+        for part in whole_and_cut(day):
+            if part.starts_at % MICROS_PER_HOUR or part.ends_at % MICROS_PER_HOUR:
+                cut.append((place, *part))
+            else:
+                hours += [(place, hour) for hour in range(part.starts_at, part.ends_at, MICROS_PER_HOUR)]
+    statements = [(_HOURS, json.dumps(hours))]
+    if cut:
+        statements += [
+            (_CUT.format(table=table, sums=sums), json.dumps(cut)) for table, sums in CUT_SUMS.items()
+        ]
+    found: list[AgentDay] = []
+    for sql, parts in statements:
+        asked = {"org": org, "agent": known[0], "parts": parts}
+        for number, model, *cells in connection.listed(sql, ("piece", *FOUND), asked):
+            label = connection.execute(_MODEL, (org, model)).fetchone()
+            found.append(
+                AgentDay(int(number or 0), label[0], label[1] or None, Use._make(use_from_cells(cells)))
+            )
+    return found

@@ -1,0 +1,26 @@
+"""The few words in which the engines differ, each with what it must mean.
+
+Not here: differences of spelling that a text can be freed of mechanically (placeholders,
+index hints, the column named `user`); PostgreSQL's connection does that (`postgres.spelling`).
+"""
+
+from typing import Protocol
+
+
+class Dialect(Protocol):
+    """Fragments of SQL; arguments are SQL too."""
+
+    name: str
+    """`sqlite` or `postgres`, for reports; nothing decides by it."""
+
+    def numbers(self, parameter: str) -> str:
+        """Return a SELECT of the integers in a JSON array, one a row, its column `value`."""
+        ...
+
+    def hexadecimal(self, column: str) -> str:
+        """Return lower-case hexadecimal digits of a column of bytes."""
+        ...
+
+    def member(self, json_text: str, name: str) -> str:
+        """Return member `name` of a column of JSON text as text, NULL where there is none."""
+        ...

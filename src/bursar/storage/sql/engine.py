@@ -1,0 +1,56 @@
+"""An open database as `wiring` sees it: what differs between engines beyond their statements."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from bursar.ledger.ports import LedgerAuditor
+from bursar.storage.sql.ports import Readers, Store
+
+
+class Engine(Protocol):
+    """One process's database."""
+
+    @property
+    def version(self) -> str:
+        """Name and version, such as `sqlite 3.45.1` or `postgresql 15.18`."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """Its writing side."""
+        ...
+
+    @property
+    def readers(self) -> Readers:
+        """Its reading side."""
+        ...
+
+    def open(self) -> None:
+        """Bring the schema up to date, or refuse a database that cannot keep the promises.
+
+        Raises:
+            Unavailable: It cannot be opened here and now.
+            InvalidInput: Its settings, or its schema, are not those that this release needs.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close everything."""
+        ...
+
+    async def answers(self) -> bool:
+        """Whether it can be read at this moment; says so within five seconds."""
+        ...
+
+    def last_decided_at(self) -> int:
+        """Return the latest time by which budgets were decided, as far as it is known: 0 for none."""
+        ...
+
+    def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:
+        """Return what proves the ledger beside its work."""
+        ...
+
+    def leading(self, job: str) -> AbstractAsyncContextManager[bool]:
+        """Tell whether this process may run `job` now, and keep others from it meanwhile."""
+        ...
