@@ -25,8 +25,8 @@ from bursar.core.usage import UsageEvent
 from bursar.ingestion.pipeline import BatchResult, process_batch
 from bursar.ledger.rows import ENTRY_COLUMNS, SELDOM_COLUMNS
 from bursar.pricing.engine import PriceBook, canonical
-from bursar.storage.sqlite.connection import open_writer
 from bursar.storage.sql.ledger import _INSERT_EVENT, _INSERT_PLAIN_EVENT
+from bursar.storage.sqlite.connection import open_writer
 from bursar.storage.sqlite.migrate import migrate
 from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
 from quiet import busy_s

@@ -20,9 +20,9 @@ from bursar.analytics.slices import Granularity, slices
 from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, text_from_micros
 from bursar.core.zones import parse_zone
+from bursar.storage.sql.reports import SqlReports
 from bursar.storage.sqlite.connection import open_reader
 from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sql.reports import SqlReports
 from filled import AGENTS, AGENTS_IDLE, Filled, copied
 from quiet import wait
 from results import Figure, Results

@@ -62,7 +62,7 @@ def use_of(held: list[UsageEvent]) -> Use:
 def asked(
     ledger: WrittenLedger, org: Org, sums: SpanSums, wanted: list[Span], now: int
 ) -> list[dict[int, Use]]:
-    found = ledger.readers.run_short(lambda connection: sums.used(connection, org, wanted, now))
+    found = ledger.read(org, lambda connection: sums.used(connection, org, wanted, now))
     return [{who: Use._make(used) for who, used in uses.items() if any(used)} for uses in found]
 
 
@@ -76,8 +76,8 @@ def expected(held: list[UsageEvent], span: Span, agents: dict[str, int]) -> dict
 
 
 def numbers(ledger: WrittenLedger, org: Org) -> dict[str, int]:
-    found = ledger.readers.run_short(
-        lambda one: one.execute("SELECT name, agent FROM agent WHERE org = ?", (org,)).fetchall()
+    found = ledger.read(
+        org, lambda one: one.execute("SELECT name, agent FROM agent WHERE org = ?", (org,)).fetchall()
     )
     return {"": 0} | {str(name): int(number) for name, number in found}
 

@@ -1,8 +1,9 @@
 """A real ledger file, written through the pipeline and read through the readers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import uuid_utils
 
@@ -12,9 +13,12 @@ from bursar.core.ids import Org
 from bursar.core.usage import Price, RateCard, RateLine, ServiceTier, Source, Subject, UsageEvent
 from bursar.ingestion.pipeline import BatchResult, process_batch
 from bursar.storage.sql.event_pages import SqlEvents
-from bursar.storage.sqlite.readers import SqliteReaders
+from bursar.storage.sql.ports import Connection
 from bursar.storage.sql.reports import SqlReports
+from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sqlite.store import SqliteStore
+
+Result = TypeVar("Result")
 
 NOW = 1_775_000_000_000_000
 UNLISTED = "unlisted"
@@ -77,6 +81,9 @@ class WrittenLedger:
             )
 
         return self._runner.run(write())
+
+    def read(self, org: Org, work: Callable[[Connection], Result]) -> Result:
+        return self._runner.run(self.readers.run_short(org, work))
 
     def report(self, query: Query) -> Report:
         return self._runner.run(SqlReports(self.readers).report(query))

@@ -10,8 +10,8 @@ from stored_engine import Files, StoredEngine
 from bursar.budgets import lease
 from bursar.budgets.budget import Budget
 from bursar.core.periods import Period
-from bursar.storage.sqlite.connection import open_writer
 from bursar.storage.sql.verify import verify_file
+from bursar.storage.sqlite.connection import open_writer
 
 MONTHLY, HOURLY, PER_RUN = (numbered(number) for number in (901, 902, 903))
 

@@ -11,8 +11,8 @@ from bursar.budgets.estimate import LEARNED_FROM, WEIGHT_MAX, OutputSketch
 from bursar.core.errors import Unavailable
 from bursar.core.ids import Org
 from bursar.enforcement.sketches import Learned, Sketches, with_learned
-from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sql.sketches import SqlSketches
+from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.storage.sqlite.store import SqliteStore
 
 ORG = Org(1)

@@ -9,8 +9,8 @@ from stored_engine import Files, StoredEngine
 
 from bursar.budgets.budget import Budget
 from bursar.core.periods import Period
-from bursar.storage.sqlite.connection import open_writer
 from bursar.storage.sql.verify import verify_file
+from bursar.storage.sqlite.connection import open_writer
 
 A_SETTLED = "(SELECT id FROM hold WHERE state = 'settled')"
 DAMAGE = {

@@ -19,9 +19,6 @@ from bursar.identity.keys import ApiKey, Scope
 from bursar.ingestion.pipeline import process_batch
 from bursar.pricing.engine import PriceBook
 from bursar.settings import Settings
-from bursar.storage.sql.event_pages import SqlEvents
-from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sql.reports import SqlReports
 from bursar.web.guard import Guard
 from bursar.wiring import Treasury
 
@@ -35,9 +32,8 @@ class ReadingServer:
     def __init__(self, folder: Path) -> None:
         self._runner = asyncio.Runner()
         self.treasury = Treasury(Settings(data_dir=folder), clock=lambda: NOW)
-        self._readers = SqliteReaders(self.treasury.store.reader)
         guard = Guard(self.treasury.authenticator)
-        reports, events = SqlReports(self._readers), SqlEvents(self._readers)
+        reports, events = self.treasury.reports, self.treasury.events
         routers = [
             costs_router(guard, reports, lambda: NOW),
             reports_router(guard, reports, lambda: NOW),
@@ -51,7 +47,6 @@ class ReadingServer:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._readers.close()
         self._runner.run(self.treasury.stop())
         self._runner.close()
 

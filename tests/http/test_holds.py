@@ -151,7 +151,7 @@ def test_a_storm_of_refusals_reads_who_holds_the_room_once(desk: Desk) -> None:
     budget(desk)
     held(desk, "0.95")
     reads: list[str] = []
-    connection = desk.treasury._readers._connection()
+    connection = desk.treasury.engine.readers._connection()
     connection.set_trace_callback(lambda sql: reads.append(sql) if "INDEXED BY hold_open" in sql else None)
     refusals = [ask(desk, "0.10").json() for _ in range(30)]
     assert {refusal["held_by"][0]["amount"] for refusal in refusals} == {"0.95"}

@@ -15,7 +15,6 @@ from bursar.http.v1 import hold_form
 from bursar.http.v1.hold_body import HoldDecoder
 from bursar.identity.keys import Scope
 from bursar.storage.sql.hold_lists import SqlHoldReader
-from bursar.storage.sqlite.readers import SqliteReaders
 from bursar.web.principal import Principal
 from support.desk import Desk, open_desk
 
@@ -88,13 +87,11 @@ def test_a_page_looks_at_a_bounded_number_of_rows_and_goes_on_behind_them(
     wanted = held(desk, agent="rare")
     for _ in range(7):
         held(desk)
-    readers = SqliteReaders(desk.treasury.store.reader)
-    reader = SqlHoldReader(readers, walked_max=3)
+    reader = SqlHoldReader(desk.treasury.engine.readers, walked_max=3)
     query = HoldQuery(agent="rare", state=state)
     pages = [desk.run(reader.page(desk.org, query))]
     while pages[-1].following is not None:
         pages.append(desk.run(reader.page(desk.org, query._replace(before=pages[-1].following))))
-    readers.close()
     assert [len(page.holds) for page in pages] == [0, 0, 1]
     assert text_from_id("hold", pages[-1].holds[0].hold.id) == wanted["id"]
 

@@ -17,7 +17,7 @@ USER = bytes(range(16))
 
 
 def store(desk: Desk) -> SqlCodes:
-    return SqlCodes(desk.treasury.store, desk.treasury._readers)
+    return SqlCodes(desk.treasury.store, desk.treasury.engine.readers)
 
 
 def hashed(code: str, purpose: Purpose = Purpose.VERIFY, user: bytes = USER) -> bytes:

@@ -30,8 +30,9 @@ from bursar.pricing.engine import CostBasis, PriceBook, canonical
 from bursar.storage.sql.directory import Limits
 from bursar.storage.sql.keys import SqlKeys
 from bursar.storage.sql.organisations import SqlOrganisations
-from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
 from bursar.storage.sql.verify import verify_file
+from bursar.storage.sqlite.readers import SqliteReaders
+from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
 
 Result = TypeVar("Result")
 
@@ -60,9 +61,10 @@ class AuditedLedger:
         self.store = SqliteStore(directory, clock=lambda: self.now, canonicalise=canonical_names, **caps)
         self.store.open()
         self.reader = self.store.reader()
+        self.readers = SqliteReaders(self.store.reader)
         self.book = PriceBook((), basis=CostBasis.AUTO)
         self.intake = Intake(self.store, self, lambda: self.now, coalesce_events_max=64)
-        self._organisations = SqlOrganisations(self.store, self.reader)
+        self._organisations = SqlOrganisations(self.store, self.readers)
         known = asyncio.run(self._organisations.list())
         for name in ("acme", "umbrella", "initech")[len(known) :]:
             self.new_org(name)
@@ -116,7 +118,7 @@ class AuditedLedger:
         raw = keys.generate("local")
         key = ApiKey(org=self.acme, number=0, id=new_id(), name="k", prefix=keys.shown_prefix(raw),
                      scopes=frozenset({Scope.INGEST}), created_at=NOON)  # fmt: skip
-        stored = SqlKeys(self.store, self.reader)
+        stored = SqlKeys(self.store, self.readers)
         asyncio.run(stored.create(key, keys.hash_of(raw), actor="operator"))
         if revoked:
             asyncio.run(stored.revoke(self.acme, key.id, at=NOON, actor="operator"))
@@ -126,6 +128,7 @@ class AuditedLedger:
 
     def close(self) -> None:
         self.reader.close()
+        self.readers.close()
         self.store.close()
 
 

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from bursar.jobs.audit import AuditJob
 from bursar.jobs.schedule import Job, Schedule
 from bursar.ledger.verification import VerifyReport
-from bursar.storage.sqlite.store import SqliteTransaction
 from bursar.storage.sql.verify_slices import ROUND_MICROS, SqlAuditor
+from bursar.storage.sqlite.store import SqliteTransaction
 from bursar.web.metrics import LedgerMetrics
 
 MINUTE = HOUR // 60
@@ -111,9 +111,7 @@ def test_a_violation_stands_until_it_is_cured(ledger: AuditedLedger, auditor: Sq
     assert metrics.audited_at._value.get() == ledger.now / 1_000_000
 
 
-def test_a_new_process_goes_on_where_the_last_one_stood(
-    ledger: AuditedLedger, auditor: SqlAuditor
-) -> None:
+def test_a_new_process_goes_on_where_the_last_one_stood(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
     ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(50)])
     audit(auditor)
     ledger.now += 5 * HOUR
@@ -167,9 +165,7 @@ def test_a_slow_audit_is_followed_by_a_rest(ledger: AuditedLedger) -> None:
     assert [audit(slow) is first for _ in range(12)] == [True] * 9 + [False] * 3
 
 
-def test_a_damaged_file_is_a_violation_not_a_failed_job(
-    ledger: AuditedLedger, auditor: SqlAuditor
-) -> None:
+def test_a_damaged_file_is_a_violation_not_a_failed_job(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
     ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(300)])
     writer = ledger.store._writer
     assert writer is not None

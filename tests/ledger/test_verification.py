@@ -14,8 +14,8 @@ from audited_ledger import AuditedLedger, event, fill
 
 from bursar.core.errors import InvalidInput, Unavailable
 from bursar.ledger.verification import CHECKS, Findings, VerifyReport, Violation
-from bursar.storage.sqlite.connection import open_writer
 from bursar.storage.sql.verify import verify_file
+from bursar.storage.sqlite.connection import open_writer
 from bursar.wiring import verify_file as verify_path
 
 NOBODY = 65_534

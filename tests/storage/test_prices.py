@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from bursar.pricing.ports import UnpricedModel
 from bursar.storage.sql.directory import Limits
 from bursar.storage.sql.prices import SqlPrices
 from bursar.storage.sql.prices_unpriced import SqlUnpriced
-from bursar.storage.sqlite.readers import SqliteReaders
 
 ACME, OTHER = Org(1), Org(2)
 RATES = (RateLine("input_tokens", 2_500_000_000), RateLine("output_tokens", 10_000_000_000))
@@ -42,8 +40,8 @@ class Prices:
 
     def __init__(self, ledger: AuditedLedger) -> None:
         self.ledger = ledger
-        self.readers = SqliteReaders(ledger.store.reader)
-        self.store = SqlPrices(ledger.store, ledger.reader, self.readers, lambda: ledger.now)
+        self.readers = ledger.readers
+        self.store = SqlPrices(ledger.store, self.readers, lambda: ledger.now)
         self.repricer = Repricer(ledger.store, SqlUnpriced(self.readers), ledger, lambda: ledger.now)
 
     def put(self, *overrides: PriceOverride, org: Org = ACME) -> list[bytes]:
@@ -67,10 +65,8 @@ class Prices:
 
 
 @pytest.fixture
-def prices(ledger: AuditedLedger) -> Iterator[Prices]:
-    made = Prices(ledger)
-    yield made
-    made.readers.close()
+def prices(ledger: AuditedLedger) -> Prices:
+    return Prices(ledger)
 
 
 def unknown(name: str, at: int = NOON, **fields: object) -> UsageEvent:
@@ -324,7 +320,6 @@ def test_a_model_beyond_the_cap_of_names_is_priced_by_the_name_that_was_sent(tmp
     ledger.book = PriceBook([absolute("acme/own")])
     assert prices.unpriced()[0].model == "(other)"
     assert prices.reprice().repriced == 1
-    prices.readers.close()
     assert ledger.verify().violations == ()
     ledger.close()
 
