@@ -24,6 +24,8 @@ CONFIG_VARIABLE = "BURSAR_CONFIG"
 CONFIG_NAME = "bursar.toml"
 DEFAULT_PORT = 8317
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
+_OPERATOR_TOKEN = re.compile(r"op_[0-9A-Za-z]{32,256}")
 _SENDER = re.compile(r"[^\r\n]*[^\s@<>]+@[^\s@<>]+>?")
 
 
@@ -41,6 +43,22 @@ class Settings(BaseSettings):
     )
     database_pooled: bool = Field(
         default=False, description="Whether a pooler in transaction mode stands before PostgreSQL."
+    )
+    workers: int = Field(
+        default=1, ge=1, le=64, description="Processes that serve; more than one needs database_url."
+    )
+    runs_jobs: bool = Field(
+        default=True, description="Whether a server runs the background jobs too, beside bursar jobs."
+    )
+    drain_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=300,
+        description="Seconds for which a server that ends says so before it closes connections.",
+    )
+    operator_token: str = Field(
+        default="",
+        description="The operator's secret, one for all servers of a database; empty keeps one in data_dir.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
@@ -102,6 +120,35 @@ class Settings(BaseSettings):
         description="Domains, parted by commas, whose people may join the first organisation by signing in.",
     )
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may have the ledger open."""
+        return bool(self.database_url)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, value: str) -> str:
+        # Never with the value: it carries a password.
+        if value and not _is_postgres(value):
+            raise ValueError("must be an address such as postgresql://user:password@host:5432/bursar")
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _workers_share_a_database(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and info.data.get("database_url") == "":
+            raise ValueError("one process writes a ledger file: keep 1, or set database_url to a PostgreSQL")
+        return value
+
+    @field_validator("operator_token")
+    @classmethod
+    def _secret_is_long(cls, value: str) -> str:
+        if value and not _OPERATOR_TOKEN.fullmatch(value):
+            raise ValueError(
+                'must be "op_" and 32 or more letters or digits: openssl rand -hex 32 makes them'
+            )
+        return value
+
     @field_validator("public_url", "oidc_issuer")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
@@ -153,6 +200,15 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         path = Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_NAME)
         return (init_settings, env_settings, _PlainKeys(settings_cls, toml_file=path))
+
+
+def _is_postgres(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    return parts.scheme in {"postgresql", "postgres"} and all(_HOST.fullmatch(host) for host in hosts)
 
 
 class _PlainKeys(TomlConfigSettingsSource):

@@ -12,12 +12,13 @@ from bursar.cli.failures import ExitCode, Failure
 from bursar.cli.option_names import PREFIX, children, options, variables
 from bursar.cli.options import AsJson, DataDir, OrgName
 from bursar.cli.output import say, write_json
+from bursar.core.addresses import without_password
 
 _PREFIX = f"{PREFIX}_"
 _OTHER_VARIABLES = {"BURSAR_CONFIG", "BURSAR_KEY", "BURSAR_READ_KEY"}
 """Variables that are no settings: the file's place, and two that our documentation lets people set."""
 
-_SECRETS = {"metrics_token", "oidc_client_secret", "smtp_password"}
+_SECRETS = {"metrics_token", "oidc_client_secret", "operator_token", "smtp_password"}
 
 
 class Setting(NamedTuple):
@@ -120,7 +121,7 @@ def _settings(flags: dict[str, str], in_file: Mapping[str, object], faults: list
 
 
 def _shown(name: str, value: str) -> str:
-    return "(set)" if name in _SECRETS and value else value
+    return "(set)" if name in _SECRETS and value else without_password(value)
 
 
 def _variables() -> dict[str, str]:

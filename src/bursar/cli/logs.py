@@ -1,6 +1,7 @@
 """The server's log: lines for people on a terminal, JSON elsewhere, both to standard error.
 
-What looks like a credential of ours is cut from every text before it is written.
+What looks like a credential of ours, or like the password of an address, is cut from every text
+before it is written.
 """
 
 import logging
@@ -11,6 +12,8 @@ from typing import cast
 import structlog
 import structlog.tracebacks
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from bursar.core.addresses import without_password
 
 # Without the frames' variables: those hold prompts, bodies and foreign keys.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
@@ -58,7 +61,7 @@ def _cut_credentials(_logger: WrappedLogger, _name: str, event: EventDict) -> Ev
 
 def _without_credentials(value: object) -> object:
     if isinstance(value, str):
-        return _CREDENTIAL.sub(r"\1…", value)
+        return without_password(_CREDENTIAL.sub(r"\1…", value))
     if isinstance(value, dict):
         return {name: _without_credentials(item) for name, item in value.items()}
     if isinstance(value, list):
