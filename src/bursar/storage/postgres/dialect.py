@@ -16,7 +16,30 @@ class PostgresDialect:
 
     def member(self, json_text: str, name: str) -> str:
         """Return member `name` of a column of JSON text as text, NULL where there is none."""
-        return f"({json_text}::jsonb ->> '{name}')"
+        return f"({_json(json_text)} ->> '{name}')"
+
+    def item(self, json_text: str, place: int) -> str:
+        """Return item `place` (from 0) of a column with a JSON list as text, NULL where there is none."""
+        return f"({_json(json_text)} ->> {place})"
+
+    def tuples(self, parameter: str, *columns: str) -> str:
+        """Return a SELECT of lists of integers in a JSON array, one a row, its columns named."""
+        items = ", ".join(f"(value ->> {place})::bigint AS {name}" for place, name in enumerate(columns))
+        return f"SELECT {items} FROM jsonb_array_elements({parameter}::text::jsonb) AS one (value)"
+
+    def contains(self, column: str, parameter: str) -> str:
+        """Return a test whether a column of bytes or text has a part that equals `parameter`."""
+        return f"position({parameter} IN {column}) > 0"
+
+
+def _json(text: str) -> str:
+    r"""Return a column of JSON text as JSON that may be asked for its texts.
+
+    One that is written `\u0000` in it cannot be had as a text here, so it becomes the character
+    that stands for it in every other column (`connection.storable`).
+    """
+    shown = rf"regexp_replace({text}, '(?<!\\)((?:\\\\)*)\\u0000', '\1\ufffd', 'g')"
+    return rf"(CASE WHEN position('\u0000' IN {text}) = 0 THEN {text} ELSE {shown} END)::json"
 
 
 DIALECT = PostgresDialect()

@@ -24,3 +24,15 @@ class Dialect(Protocol):
     def member(self, json_text: str, name: str) -> str:
         """Return member `name` of a column of JSON text as text, NULL where there is none."""
         ...
+
+    def item(self, json_text: str, place: int) -> str:
+        """Return item `place` (from 0) of a column with a JSON list as text, NULL where there is none."""
+        ...
+
+    def tuples(self, parameter: str, *columns: str) -> str:
+        """Return a SELECT of lists of integers in a JSON array, one a row, its columns named."""
+        ...
+
+    def contains(self, column: str, parameter: str) -> str:
+        """Return a test whether a column of bytes or text has a part that equals `parameter`."""
+        ...

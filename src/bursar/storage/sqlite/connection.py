@@ -45,6 +45,19 @@ class SqliteDialect:
         """Return member `name` of a column of JSON text as text, NULL where there is none."""
         return f"({json_text} ->> '{name}')"
 
+    def item(self, json_text: str, place: int) -> str:
+        """Return item `place` (from 0) of a column with a JSON list as text, NULL where there is none."""
+        return f"({json_text} ->> {place})"
+
+    def tuples(self, parameter: str, *columns: str) -> str:
+        """Return a SELECT of lists of integers in a JSON array, one a row, its columns named."""
+        items = ", ".join(f"value ->> {place} AS {name}" for place, name in enumerate(columns))
+        return f"SELECT {items} FROM json_each({parameter})"
+
+    def contains(self, column: str, parameter: str) -> str:
+        """Return a test whether a column of bytes or text has a part that equals `parameter`."""
+        return f"instr({column}, {parameter}) > 0"
+
 
 DIALECT = SqliteDialect()
 
