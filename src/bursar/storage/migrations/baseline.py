@@ -174,7 +174,8 @@ _TABLES = [
         PRIMARY KEY (org, hour, agent, model, billing)
     ) WITH (fillfactor = 70)""",
     f"""CREATE TABLE rollup_project (
-        org BIGINT NOT NULL, hour BIGINT NOT NULL, project BIGINT NOT NULL, model BIGINT NOT NULL,{_MEASURES},{_SPREAD},
+        org BIGINT NOT NULL, hour BIGINT NOT NULL, project BIGINT NOT NULL,
+        model BIGINT NOT NULL,{_MEASURES},{_SPREAD},
         PRIMARY KEY (org, hour, project, model)
     ) WITH (fillfactor = 70)""",
     f"""CREATE TABLE rollup_feature (

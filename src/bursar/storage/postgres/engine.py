@@ -9,6 +9,7 @@ import asyncpg
 from bursar.core.errors import Unavailable
 from bursar.ledger.ports import LedgerAuditor
 from bursar.ledger.verification import Findings, VerifyReport
+from bursar.storage.postgres.partitions import Months
 from bursar.storage.postgres.pool import Pool
 from bursar.storage.postgres.readers import PostgresReaders
 from bursar.storage.postgres.store import PostgresStore
@@ -45,7 +46,7 @@ class PostgresEngine:
         few = max(2, connections // 2)
         self._reports = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
         self._short = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
-        self.store = PostgresStore(self._work, Directories(canonicalise, clock))
+        self.store = PostgresStore(self._work, Directories(canonicalise, clock), Months(address))
         self.readers = PostgresReaders(self._reports, self._short)
         self.version = "postgresql"
 

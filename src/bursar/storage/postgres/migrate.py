@@ -23,7 +23,7 @@ async def migrate(address: str) -> bool:
                 return False
             await own.execute("CREATE SCHEMA IF NOT EXISTS bursar; SET LOCAL search_path = bursar")
             await own.execute(_HISTORY)
-            for statement in baseline.statements():
+            for statement in (*baseline.statements(), *partitions.outer_statements()):
                 await own.execute(statement)
             await own.execute("INSERT INTO schema_step VALUES ($1, $2)", HEAD, time.time_ns() // 1000)
             await partitions.make(own, partitions.months_ahead(time.time_ns() // 1000))

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import asyncpg
 
-from bursar.core.time import MICROS_PER_SECOND
 from bursar.storage.migrations.baseline import fence
 
 MONTHS_LOCK = (0x627273, -2)
 """Of the advisory lock under which months are made, one process at a time."""
 
 AHEAD = 3
+CONNECT_S = 4.0
+LOCK_MS = 4_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXISTING = """SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'bursar.event'::regclass"""
@@ -46,9 +47,14 @@ class Month(NamedTuple):
         return since // timedelta(microseconds=1)
 
 
+FIRST = Month(2020, 1)
+LAST = Month(2039, 12)
+"""What a wrong clock says happened before or after is in `event_early` and `event_late`."""
+
+
 def month_of(at: int) -> Month:
     """Return the month that holds `at`, microseconds UTC."""
-    moment = datetime.fromtimestamp(at // MICROS_PER_SECOND, UTC)
+    moment = _EPOCH + timedelta(microseconds=at)
     return Month(moment.year, moment.month)
 
 
@@ -60,6 +66,41 @@ def months_ahead(now: int, count: int = AHEAD) -> list[Month]:
     return found
 
 
+class Months:
+    """Which partitions are known to be there; makes others when an event asks for one.
+
+    They are made on a connection of their own and committed at once: a batch that is undone
+    later leaves an empty month behind, and no lock of a long transaction is waited for.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._known: set[Month] = set()
+
+    async def ensure(self, instants: Iterable[int]) -> None:
+        """See to it that events of these instants have a place, microseconds UTC."""
+        missing = {month_of(at) for at in instants} - self._known
+        if not missing:
+            return
+        own = await asyncpg.connect(self._address, timeout=CONNECT_S, statement_cache_size=0)
+        try:
+            async with own.transaction():
+                await own.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
+                await make(own, missing)
+        finally:
+            await own.close(timeout=CONNECT_S)
+        self._known |= missing
+
+    def forget(self) -> None:
+        """Ask the database again: a month was taken away."""
+        self._known.clear()
+
+
+def is_without_month(error: asyncpg.CheckViolationError) -> bool:
+    """Whether a row was refused since its month is not there."""
+    return "no partition of relation" in str(error)
+
+
 async def make(own: asyncpg.Connection, months: Iterable[Month]) -> list[str]:
     """Make the partitions that are missing; return their names. Within a transaction of the caller's."""
     first, second = MONTHS_LOCK
@@ -67,10 +108,21 @@ async def make(own: asyncpg.Connection, months: Iterable[Month]) -> list[str]:
     there = {row[0] for row in await own.fetch(_EXISTING)}
     made = []
     for month in sorted(set(months)):
-        if month.table not in there:
+        if FIRST <= month <= LAST and month.table not in there:
             await own.execute("; ".join(_statements(month)))
             made.append(month.table)
     return made
+
+
+def outer_statements() -> list[str]:
+    """Return the statements that make the partitions before `FIRST` and after `LAST`."""
+    made = "CREATE TABLE {} PARTITION OF event FOR VALUES FROM ({}) TO ({})"
+    return [
+        made.format("event_early", "MINVALUE", FIRST.starts_at),
+        *fence("event_early"),
+        made.format("event_late", LAST.following.starts_at, "MAXVALUE"),
+        *fence("event_late"),
+    ]
 
 
 def _statements(month: Month) -> list[str]:

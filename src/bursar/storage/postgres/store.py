@@ -20,6 +20,7 @@ from bursar.core.ids import Org
 from bursar.storage.postgres.connection import PostgresConnection
 from bursar.storage.postgres.errors import RETRIED, translated_errors
 from bursar.storage.postgres.ledger import PostgresLedger
+from bursar.storage.postgres.partitions import Months, is_without_month
 from bursar.storage.postgres.pool import Pool
 from bursar.storage.postgres.suspension import driven, in_worker, wait_for
 from bursar.storage.postgres.unit import PostgresUnit
@@ -39,9 +40,12 @@ class PostgresTransaction:
     Begins with its first statement. Used beneath `suspension.in_worker`.
     """
 
-    def __init__(self, own: asyncpg.Connection, directories: Directories, prologue: str) -> None:
+    def __init__(
+        self, own: asyncpg.Connection, directories: Directories, months: Months, prologue: str
+    ) -> None:
         self._own = own
         self._directories = directories
+        self._months = months
         self._prologue = prologue
         self._bound: Org | None = None
         self._units: dict[Org, PostgresUnit] = {}
@@ -66,7 +70,7 @@ class PostgresTransaction:
             connection = PostgresConnection(self._own, lambda: self._bind(org))
             directory = self._directories.of(connection, org)
             unit = self._units[org] = PostgresUnit(
-                connection, org, directory, PostgresLedger(connection, org)
+                connection, org, directory, PostgresLedger(connection, org, self._months)
             )
         return unit
 
@@ -120,9 +124,10 @@ class PostgresTransaction:
 class PostgresStore:
     """`storage.sql.ports.Store` over a pool."""
 
-    def __init__(self, pool: Pool, directories: Directories) -> None:
+    def __init__(self, pool: Pool, directories: Directories, months: Months) -> None:
         self._pool = pool
         self._directories = directories
+        self._months = months
         self._large = asyncio.Semaphore(max(1, pool.size // 2))
 
     async def transact(
@@ -144,10 +149,15 @@ class PostgresStore:
                 return await self._once(work)
             except RETRIED:
                 return await self._once(work)
+            except asyncpg.CheckViolationError as error:
+                if not is_without_month(error):
+                    raise
+                self._months.forget()
+                return await self._once(work)
 
     async def _once(self, work: Callable[[PostgresTransaction], Awaitable[Result]]) -> Result:
         async with self._pool.connection() as own:
-            transaction = PostgresTransaction(own, self._directories, self._pool.begin)
+            transaction = PostgresTransaction(own, self._directories, self._months, self._pool.begin)
             try:
                 coroutine = cast("Coroutine[Any, Any, Result]", work(transaction))
                 result = await in_worker(lambda: driven(coroutine))
