@@ -6,7 +6,8 @@
 Learning is a few additions in memory, after the commit it learns from; a process that dies
 forgets some seconds of it, which costs nothing but a wider estimate. Bounded: what was not used
 for longest is dropped and read again when it is needed. Several processes may learn at
-once: each adds what is new to what stands. Not here: the sketch itself (`budgets.estimate`).
+once: each adds what is new to what stands, and goes on from there. Not here: the sketch itself
+(`budgets.estimate`).
 """
 
 from collections import OrderedDict
@@ -51,8 +52,8 @@ class SketchStore(Protocol):
         """Return what stands, None where nothing was learned."""
         ...
 
-    async def add(self, learned: Mapping[SketchKey, Learned]) -> None:
-        """Add to what stands (`with_learned`), all in one transaction."""
+    async def add(self, learned: Mapping[SketchKey, Learned]) -> Mapping[SketchKey, OutputSketch]:
+        """Add to what stands (`with_learned`), all in one transaction, and return what stands now."""
         ...
 
 
@@ -92,12 +93,16 @@ class Sketches:
             return
         new, self._new = self._new, {}
         try:
-            await self._store.add(new)
+            written = await self._store.add(new)
         except BaseException:
             for key, learned in new.items():
                 later = self._new.get(key)
                 self._new[key] = learned if later is None else _joined(learned, later)
             raise
+        # What stands holds what other processes learned, too.
+        for key, sketch in written.items():
+            if key in self._kept:
+                self._kept[key] = self._with_new(key, sketch)
 
     def _learn(self, key: SketchKey, output_tokens: int, *, has_overrun: bool) -> None:
         kept = self._kept.get(key)
@@ -114,11 +119,14 @@ class Sketches:
 
     async def _load(self, key: SketchKey) -> OutputSketch:
         stored = await self._store.read(key) or OutputSketch()
-        learned = self._new.get(key)
-        kept = self._kept[key] = stored if learned is None else with_learned(stored, learned)
+        kept = self._kept[key] = self._with_new(key, stored)
         if len(self._kept) > self._kept_max:
             self._kept.popitem(last=False)
         return kept
+
+    def _with_new(self, key: SketchKey, stored: OutputSketch) -> OutputSketch:
+        learned = self._new.get(key)
+        return stored if learned is None else with_learned(stored, learned)
 
 
 def with_learned(stored: OutputSketch, learned: Learned) -> OutputSketch:

@@ -1,6 +1,6 @@
-"""Alert configs and what clients asked for last, in SQLite, within a transaction.
+"""Alert configs and what clients asked for last, within a transaction.
 
-`enforcement.alert_configs.ConfigStore` on the writer connection. Not here: reads (`alert_reads`).
+`enforcement.alert_configs.ConfigStore` on a transaction's connection. Not here: reads (`alert_reads`).
 """
 
 from collections.abc import Callable, Iterable
@@ -53,7 +53,7 @@ class SqlConfigs:
         self._connection.executemany(_REMOVE, [(self._org, one) for one in ids])
 
 
-def config_of(row: Any) -> AlertConfig:  # noqa: ANN401 - as SQLite gives it
+def config_of(row: Any) -> AlertConfig:  # noqa: ANN401 - as the engine gives it
     """Return the config of a row of `COLUMNS`."""
     config_id, agent, channel, share_ppm, metric, target, secret, is_delivered, source, created_at = row
     return AlertConfig(

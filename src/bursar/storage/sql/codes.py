@@ -1,4 +1,4 @@
-"""One-time codes and throttles in SQLite: `identity.ports.CodeStore`.
+"""One-time codes and throttles: `identity.ports.CodeStore`.
 
 A guess is counted and compared in one transaction, and the count is committed before the answer.
 """
@@ -28,7 +28,7 @@ _OLDEST_MICROS = 2 * 86_400 * MICROS_PER_SECOND
 
 
 class SqlCodes:
-    """`identity.ports.CodeStore` over the one file."""
+    """`identity.ports.CodeStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store

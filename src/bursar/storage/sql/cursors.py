@@ -1,4 +1,4 @@
-"""Importers' cursors in SQLite: one small document per organisation and source."""
+"""Importers' cursors: one small document per organisation and source."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ _PUT = """INSERT INTO import_cursor (org, source, name, body, updated_at) VALUES
 
 
 class SqlCursors:
-    """`capture.ports.CursorStore` over the one file. `clock` gives microseconds UTC."""
+    """`capture.ports.CursorStore` over one database. `clock` gives microseconds UTC."""
 
     def __init__(self, store: Store, readers: Readers, clock: Callable[[], int]) -> None:
         self._store = store
@@ -27,6 +27,6 @@ class SqlCursors:
         """Keep `cursor`, UTF-8 text, in place of what was there."""
 
         async def work(transaction: Transaction) -> None:
-            transaction.everywhere.execute(_PUT, (org, source, cursor.decode(), self._clock()))
+            transaction.unit(org).connection.execute(_PUT, (org, source, cursor.decode(), self._clock()))
 
         await self._store.transact(work)

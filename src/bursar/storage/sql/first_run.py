@@ -1,4 +1,4 @@
-"""Offers of the first ownership in SQLite: `identity.first_run.FirstRunStore`.
+"""Offers of the first ownership: `identity.first_run.FirstRunStore`.
 
 An offer is an invitation without an address: its holder brings one. While an organisation has no owner the
 newest of them stands.
@@ -29,7 +29,7 @@ _VERIFY = "UPDATE user_account SET verified_at = ? WHERE id = ? AND verified_at 
 
 
 class SqlFirstRun:
-    """`identity.first_run.FirstRunStore` over the one file."""
+    """`identity.first_run.FirstRunStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Everything of people in one SQLite file, opened together."""
+"""Everything of people in one database, opened together."""
 
 from bursar.storage.sql.codes import SqlCodes
 from bursar.storage.sql.first_run import SqlFirstRun

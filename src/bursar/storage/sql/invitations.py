@@ -1,4 +1,4 @@
-"""Invitations in SQLite: `identity.ports.InvitationStore`."""
+"""Invitations: `identity.ports.InvitationStore`."""
 
 import msgspec
 
@@ -30,7 +30,7 @@ _VERIFY = "UPDATE user_account SET verified_at = ? WHERE id = ? AND verified_at 
 
 
 class SqlInvitations:
-    """`identity.ports.InvitationStore` over the one file."""
+    """`identity.ports.InvitationStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store
@@ -41,8 +41,9 @@ class SqlInvitations:
         made = invitation
 
         async def work(transaction: Transaction) -> None:
-            transaction.everywhere.execute(_SUPERSEDE, (made.created_at, made.org, made.email))
-            transaction.everywhere.execute(
+            connection = transaction.unit(made.org).connection
+            connection.execute(_SUPERSEDE, (made.created_at, made.org, made.email))
+            connection.execute(
                 _INSERT,
                 (code_hash, made.org, made.id, made.email, made.role.value, made.inviter, made.created_at,
                  made.expires_at, made.accepted_at, made.revoked_at),
@@ -72,8 +73,13 @@ class SqlInvitations:
 
         async def work(transaction: Transaction) -> Membership:
             connection = transaction.everywhere
+            row = connection.execute(_FIND, (code_hash,)).fetchone()
+            if row is None:
+                raise _closed()
+            # Its lock, before anything is decided: the invitation may be revoked at this moment.
+            transaction.unit(Org(row[0]))
             if not connection.execute(_ACCEPT, (at, code_hash, user.email)).rowcount:
-                raise NotFound("this invitation is not open any more; ask for a new one", field="code")
+                raise _closed()
             if rows.find_user(connection, user.id) is None:
                 rows.insert_user(connection, msgspec.structs.replace(user, verified_at=at))
             else:
@@ -88,10 +94,11 @@ class SqlInvitations:
         """Close an invitation."""
 
         async def work(transaction: Transaction) -> None:
-            row = transaction.everywhere.execute(_GET, (org, invitation_id)).fetchone()
+            connection = transaction.unit(org).connection
+            row = connection.execute(_GET, (org, invitation_id)).fetchone()
             if row is None:
                 raise NotFound("no such invitation in this organisation", field="invitation_id")
-            if transaction.everywhere.execute(_REVOKE, (at, org, invitation_id)).rowcount:
+            if connection.execute(_REVOKE, (at, org, invitation_id)).rowcount:
                 found = _invitation_from_row(row)
                 await _record(transaction, found, "invitation.revoke", at=at, actor=actor)
 
@@ -103,6 +110,10 @@ class SqlInvitations:
             _invitation_from_row(row)
             for row in await self._readers.run_short(org, lambda one: one.execute(_LIST, (org,)).fetchall())
         ]
+
+
+def _closed() -> NotFound:
+    return NotFound("this invitation is not open any more; ask for a new one", field="code")
 
 
 def _joined(connection: Connection, invitation: Invitation, user_id: bytes, at: int) -> Membership:

@@ -1,4 +1,4 @@
-"""API keys in SQLite: found by hash, changed only together with an audit entry."""
+"""API keys: found by hash, changed only together with an audit entry."""
 
 import msgspec
 
@@ -21,9 +21,8 @@ _INSERT = f"""INSERT INTO api_key (hash, {_COLUMNS})
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_HASH = "INSERT INTO api_key_hash (hash, org, api_key) VALUES (?, ?, ?)"
 _REVOKE = "UPDATE api_key SET is_active = 0, revoked_at = ? WHERE org = ? AND id = ? AND is_active = 1"
-_REPLACE = """UPDATE api_key SET is_active = CASE WHEN ?1 > ?2 THEN 1 ELSE 0 END,
-        revoked_at = CASE WHEN ?1 > ?2 THEN NULL ELSE ?2 END, replaced_by = ?3, ends_at = ?1
-    WHERE org = ?4 AND id = ?5 AND is_active = 1 AND replaced_by IS NULL"""
+_REPLACE = """UPDATE api_key SET is_active = ?, revoked_at = ?, replaced_by = ?, ends_at = ?
+    WHERE org = ? AND id = ? AND is_active = 1 AND replaced_by IS NULL"""
 _USED = """UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?)
     WHERE org = ? AND api_key = ?"""
 _FAILED = """UPDATE api_key SET auth_failures_count = auth_failures_count + ?, last_failed_at = ?
@@ -31,7 +30,7 @@ _FAILED = """UPDATE api_key SET auth_failures_count = auth_failures_count + ?, l
 
 
 class SqlKeys:
-    """`identity.ports.KeyStore` over the one file."""
+    """`identity.ports.KeyStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store
@@ -57,8 +56,9 @@ class SqlKeys:
         """Store a new key."""
 
         async def work(transaction: Transaction) -> ApiKey:
-            made = _insert(transaction.everywhere, key, key_hash)
-            await transaction.unit(key.org).record(_audit("key.create", made, actor, key.created_at))
+            unit = transaction.unit(key.org)
+            made = _insert(unit.connection, key, key_hash)
+            await unit.record(_audit("key.create", made, actor, key.created_at))
             return made
 
         return await self._store.transact(work)
@@ -67,10 +67,11 @@ class SqlKeys:
         """Make the key inactive; repeating it changes nothing."""
 
         async def work(transaction: Transaction) -> ApiKey:
-            key = _get(transaction.everywhere, org, key_id)
-            if transaction.everywhere.execute(_REVOKE, (at, org, key_id)).rowcount:
-                await transaction.unit(org).record(_audit("key.revoke", key, actor, at))
-            return _get(transaction.everywhere, org, key_id)
+            unit = transaction.unit(org)
+            key = _get(unit.connection, org, key_id)
+            if unit.connection.execute(_REVOKE, (at, org, key_id)).rowcount:
+                await unit.record(_audit("key.revoke", key, actor, at))
+            return _get(unit.connection, org, key_id)
 
         return await self._store.transact(work)
 
@@ -89,12 +90,13 @@ class SqlKeys:
         ends_at = at + overlap_micros
 
         async def work(transaction: Transaction) -> ApiKey:
-            old = _get(transaction.everywhere, org, key_id)
-            values = (ends_at, at, successor.id, org, key_id)
-            if not transaction.everywhere.execute(_REPLACE, values).rowcount:
-                raise NotFound("that key is not active any more, or was rotated already", field="key_id")
-            made = _insert(transaction.everywhere, successor, key_hash)
             unit = transaction.unit(org)
+            old = _get(unit.connection, org, key_id)
+            state = (1, None) if overlap_micros > 0 else (0, at)
+            values = (*state, successor.id, ends_at, org, key_id)
+            if not unit.connection.execute(_REPLACE, values).rowcount:
+                raise NotFound("that key is not active any more, or was rotated already", field="key_id")
+            made = _insert(unit.connection, successor, key_hash)
             await unit.record(_audit("key.replace" if overlap_micros else "key.revoke", old, actor, at))
             await unit.record(_audit("key.create", made, actor, at))
             return made
@@ -107,9 +109,11 @@ class SqlKeys:
         """Write last uses and failed uses, gathered in memory, in one commit."""
 
         async def work(transaction: Transaction) -> None:
-            transaction.everywhere.executemany(_USED, [(at, *key) for key, at in used.items()])
-            transaction.everywhere.executemany(
-                _FAILED, [(count, at, *key) for key, (count, at) in failed.items()]
+            # Without the organisations' own locks: a hundred of them would be held for figures of use.
+            connection = transaction.everywhere
+            connection.executemany(_USED, [(at, *key) for key, at in sorted(used.items())])
+            connection.executemany(
+                _FAILED, [(count, at, *key) for key, (count, at) in sorted(failed.items())]
             )
 
         await self._store.transact(work)

@@ -1,4 +1,4 @@
-"""Memberships in SQLite: the statements that users and invitations share.
+"""Memberships: the statements that users and invitations share.
 
 Takes an open transaction's connection; commits nothing, writes no audit entry.
 """

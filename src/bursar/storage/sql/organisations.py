@@ -1,4 +1,4 @@
-"""Organisations in SQLite."""
+"""Organisations."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ _NUMBERED_MAX = 10_000
 
 
 class SqlOrganisations:
-    """`directory.organisations.OrganisationStore` over the one file."""
+    """`directory.organisations.OrganisationStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store
@@ -46,7 +46,9 @@ class SqlOrganisations:
         """Replace fields of an organisation and write who did."""
 
         async def work(transaction: Transaction) -> Organisation:
-            connection = transaction.everywhere
+            # Names are unique among all organisations; everything else is the organisation's own affair.
+            connection = transaction.everywhere if "name" in changes else transaction.unit(org).connection
+            unit = transaction.unit(org)
             before = _get(connection, org)
             after = msgspec.structs.replace(before, **changes)
             if connection.execute(_TAKEN, (after.name, org)).fetchone():
@@ -61,7 +63,7 @@ class SqlOrganisations:
                 target=text_from_id("org", after.id),
                 details={name: msgspec.to_builtins(getattr(after, name)) for name in changes},
             )
-            await transaction.unit(org).record(entry)
+            await unit.record(entry)
             return after
 
         return await self._store.transact(work)

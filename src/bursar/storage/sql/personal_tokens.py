@@ -1,4 +1,4 @@
-"""Personal tokens in SQLite: `identity.ports.PersonalTokenStore`."""
+"""Personal tokens: `identity.ports.PersonalTokenStore`."""
 
 from bursar.core.audit import AuditEntry
 from bursar.core.errors import NotFound
@@ -26,7 +26,7 @@ _STANDINGS = """SELECT t.user, m.org, o.id, m.role, o.deleted_at
 
 
 class SqlPersonalTokens:
-    """`identity.ports.PersonalTokenStore` over the one file."""
+    """`identity.ports.PersonalTokenStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store
@@ -71,7 +71,7 @@ class SqlPersonalTokens:
         """Write when tokens were last used."""
 
         async def work(transaction: Transaction) -> None:
-            transaction.everywhere.executemany(_USED, [(at, token) for token, at in used.items()])
+            transaction.everywhere.executemany(_USED, [(at, token) for token, at in sorted(used.items())])
 
         await self._store.transact(work)
 

@@ -1,4 +1,4 @@
-"""An organisation's price overrides in SQLite, changed only together with an audit entry.
+"""An organisation's price overrides, changed only together with an audit entry.
 
 A row's `body` is the override as JSON; the columns beside it are its identity. `seq` grows
 with every put, so that overrides are listed in the order in which they were put.
@@ -74,7 +74,8 @@ class SqlPrices:
         """
 
         async def work(transaction: Transaction) -> Sequence[StoredOverride]:
-            connection, unit = transaction.everywhere, transaction.unit(org)
+            unit = transaction.unit(org)
+            connection = unit.connection
             count, seq = connection.execute(_COUNT, (org,)).fetchone()
             if count + len(overrides) > OVERRIDES_MAX:
                 raise Conflict(f"an organisation has at most {OVERRIDES_MAX} price overrides")
@@ -98,7 +99,8 @@ class SqlPrices:
         """
 
         async def work(transaction: Transaction) -> StoredOverride:
-            row = transaction.everywhere.execute(_GET, (org, override_id)).fetchone()
+            unit = transaction.unit(org)
+            row = unit.connection.execute(_GET, (org, override_id)).fetchone()
             if row is None:
                 raise NotFound("no such price override in this organisation", field="id")
             old = _stored(row)
@@ -106,9 +108,8 @@ class SqlPrices:
                 return old
             ended = old._replace(override=_ended(old.override, valid_to))
             body = _encode(ended.override).decode()
-            transaction.everywhere.execute(_END, (valid_to, body, org, override_id))
-            entry = _audit("price.end", ended, self._clock(), actor, before=old.override)
-            await transaction.unit(org).record(entry)
+            unit.connection.execute(_END, (valid_to, body, org, override_id))
+            await unit.record(_audit("price.end", ended, self._clock(), actor, before=old.override))
             return ended
 
         return await self._store.transact(work)

@@ -1,4 +1,4 @@
-"""Sign-ins in SQLite: `identity.ports.SessionStore`, and the question each token asks."""
+"""Sign-ins: `identity.ports.SessionStore`, and the question each token asks."""
 
 from bursar.core.ids import Org
 from bursar.identity.roles import Role
@@ -24,7 +24,7 @@ _STANDING = """SELECT o.org, m.role, o.deleted_at
 
 
 class SqlSessions:
-    """`identity.ports.SessionStore` over the one file."""
+    """`identity.ports.SessionStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store

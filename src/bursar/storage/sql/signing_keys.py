@@ -1,4 +1,4 @@
-"""The secrets that tokens are signed with, in SQLite: `identity.ports.SigningKeyStore`."""
+"""The secrets that tokens are signed with: `identity.ports.SigningKeyStore`."""
 
 from bursar.identity.tokens import SigningKey
 from bursar.storage.sql.ports import EVERY_ORG, Readers, Store, Transaction
@@ -9,7 +9,7 @@ _RETIRE = "UPDATE signing_key SET retired_at = min(coalesce(retired_at, ?1), ?1)
 
 
 class SqlSigningKeys:
-    """`identity.ports.SigningKeyStore` over the one file."""
+    """`identity.ports.SigningKeyStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store

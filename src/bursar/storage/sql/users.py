@@ -1,7 +1,8 @@
-"""People in SQLite: `identity.ports.UserStore`. Each change is one commit with its audit entry.
+"""People: `identity.ports.UserStore`. Each change is one commit with its audit entry.
 
 A user is global, the audit log is an organisation's: what a user changes of itself is written in each of
-its organisations.
+its organisations. Changes of people and of memberships run one after the other (`everywhere`), whatever
+the organisation: whether an owner would be left asks about both.
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ _LINK_EXTERNAL = "INSERT INTO external_identity (issuer, subject, user, created_
 
 
 class SqlUsers:
-    """`identity.ports.UserStore` over the one file."""
+    """`identity.ports.UserStore` over one database."""
 
     def __init__(self, store: Store, readers: Readers) -> None:
         self._store = store
