@@ -14,7 +14,7 @@ from bursar.storage.postgres.pool import Pool
 from bursar.storage.postgres.readers import PostgresReaders
 from bursar.storage.postgres.store import PostgresStore
 from bursar.storage.sql.directories import Directories
-from bursar.storage.sql.directory import Canonicalise
+from bursar.storage.sql.directory import DEFAULT_LIMITS, Canonicalise, Limits
 from bursar.storage.sql.ports import EVERY_ORG
 
 READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -30,6 +30,7 @@ class PostgresEngine:
         canonicalise: Names a new model's canonical provider and model.
         connections: Of this process, at most, for writes; reads have half as many beside them.
         is_pooled: Whether a pooler in transaction mode stands between.
+        limits: How many names of each kind an organisation may have.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class PostgresEngine:
         canonicalise: Canonicalise,
         connections: int = 8,
         is_pooled: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._address = address
         self._work = Pool(address, size=connections, is_pooled=is_pooled)
         few = max(2, connections // 2)
         self._reports = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
         self._short = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
-        self.store = PostgresStore(self._work, Directories(canonicalise, clock), Months(address))
+        self.store = PostgresStore(self._work, Directories(canonicalise, clock, limits), Months(address))
         self.readers = PostgresReaders(self._reports, self._short)
         self.version = "postgresql"
 

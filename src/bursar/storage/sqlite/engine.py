@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bursar.ledger.ports import LedgerAuditor
-from bursar.storage.sql.directory import Canonicalise
+from bursar.storage.sql.directory import DEFAULT_LIMITS, Canonicalise, Limits
 from bursar.storage.sql.verify_slices import SqlAuditor
 from bursar.storage.sqlite.connection import ENGINE, SqliteConnection, answers
 from bursar.storage.sqlite.readers import SqliteReaders
@@ -17,8 +17,15 @@ class SqliteEngine:
 
     version = ENGINE
 
-    def __init__(self, data_dir: Path, *, clock: Callable[[], int], canonicalise: Canonicalise) -> None:
-        self.store = SqliteStore(data_dir, clock=clock, canonicalise=canonicalise)
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        clock: Callable[[], int],
+        canonicalise: Canonicalise,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.store = SqliteStore(data_dir, clock=clock, canonicalise=canonicalise, limits=limits)
         self.readers = SqliteReaders(self.store.reader)
         self._looking: SqliteConnection | None = None
 
