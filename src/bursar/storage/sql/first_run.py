@@ -24,7 +24,8 @@ _STANDING = """SELECT i.org, o.name, i.expires_at FROM invitation AS i JOIN orga
     WHERE i.hash = ?1 AND i.email = '' AND i.accepted_at IS NULL AND i.revoked_at IS NULL
         AND i.expires_at > ?2 AND o.deleted_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM membership AS m WHERE m.org = i.org AND m.role = 'owner')"""
-_TAKE = "UPDATE invitation SET accepted_at = ?, email = ? WHERE hash = ?"
+_TAKE = """UPDATE invitation SET accepted_at = ?, email = ?
+    WHERE hash = ? AND accepted_at IS NULL AND revoked_at IS NULL"""
 _VERIFY = "UPDATE user_account SET verified_at = ? WHERE id = ? AND verified_at IS NULL"
 
 
@@ -64,7 +65,9 @@ class SqlFirstRun:
             if row is None:
                 raise NotFound("this link is not valid any more", field="token")
             org = Org(row[0])
-            connection.execute(_TAKE, (at, user.email, code_hash))
+            unit = transaction.unit(org)
+            if not connection.execute(_TAKE, (at, user.email, code_hash)).rowcount:
+                raise NotFound("this link is not valid any more", field="token")
             if rows.find_user(connection, user.id) is None:
                 rows.insert_user(connection, msgspec.structs.replace(user, verified_at=at))
             else:
@@ -77,6 +80,6 @@ class SqlFirstRun:
                 target=text_from_id("usr", user.id),
                 details={"email": user.email, "role": Role.OWNER.value},
             )
-            await transaction.unit(org).record(entry)
+            await unit.record(entry)
 
         await self._store.transact(work)

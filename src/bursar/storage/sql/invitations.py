@@ -41,14 +41,14 @@ class SqlInvitations:
         made = invitation
 
         async def work(transaction: Transaction) -> None:
-            connection = transaction.unit(made.org).connection
-            connection.execute(_SUPERSEDE, (made.created_at, made.org, made.email))
-            connection.execute(
+            unit = transaction.unit(made.org)
+            unit.connection.execute(_SUPERSEDE, (made.created_at, made.org, made.email))
+            unit.connection.execute(
                 _INSERT,
                 (code_hash, made.org, made.id, made.email, made.role.value, made.inviter, made.created_at,
                  made.expires_at, made.accepted_at, made.revoked_at),
             )  # fmt: skip
-            await _record(transaction, made, "invitation.create", at=made.created_at, actor=actor)
+            await unit.record(_entry(made, "invitation.create", at=made.created_at, actor=actor))
 
         await self._store.transact(work)
 
@@ -76,8 +76,8 @@ class SqlInvitations:
             row = connection.execute(_FIND, (code_hash,)).fetchone()
             if row is None:
                 raise _closed()
-            # Its lock, before anything is decided: the invitation may be revoked at this moment.
-            transaction.unit(Org(row[0]))
+            # Its organisation's lock before the row's own, as whoever revokes it takes them.
+            unit = transaction.unit(Org(row[0]))
             if not connection.execute(_ACCEPT, (at, code_hash, user.email)).rowcount:
                 raise _closed()
             if rows.find_user(connection, user.id) is None:
@@ -85,7 +85,7 @@ class SqlInvitations:
             else:
                 connection.execute(_VERIFY, (at, user.id))
             invitation = _invitation_from_row(connection.execute(_FIND, (code_hash,)).fetchone())
-            await _record(transaction, invitation, "invitation.accept", at=at, actor=actor_of(user.id))
+            await unit.record(_entry(invitation, "invitation.accept", at=at, actor=actor_of(user.id)))
             return _joined(connection, invitation, user.id, at)
 
         return await self._store.transact(work)
@@ -94,13 +94,13 @@ class SqlInvitations:
         """Close an invitation."""
 
         async def work(transaction: Transaction) -> None:
-            connection = transaction.unit(org).connection
-            row = connection.execute(_GET, (org, invitation_id)).fetchone()
+            unit = transaction.unit(org)
+            row = unit.connection.execute(_GET, (org, invitation_id)).fetchone()
             if row is None:
                 raise NotFound("no such invitation in this organisation", field="invitation_id")
-            if connection.execute(_REVOKE, (at, org, invitation_id)).rowcount:
+            if unit.connection.execute(_REVOKE, (at, org, invitation_id)).rowcount:
                 found = _invitation_from_row(row)
-                await _record(transaction, found, "invitation.revoke", at=at, actor=actor)
+                await unit.record(_entry(found, "invitation.revoke", at=at, actor=actor))
 
         await self._store.transact(work)
 
@@ -124,13 +124,10 @@ def _joined(connection: Connection, invitation: Invitation, user_id: bytes, at: 
         return rows.join(connection, invitation.org, user_id, invitation.role, at)
 
 
-async def _record(
-    transaction: Transaction, invitation: Invitation, action: str, *, at: int, actor: str
-) -> None:
+def _entry(invitation: Invitation, action: str, *, at: int, actor: str) -> AuditEntry:
     target = text_from_id("inv", invitation.id)
     details = {"email": invitation.email, "role": invitation.role.value}
-    entry = AuditEntry(at=at, actor=actor, action=action, target=target, details=details)
-    await transaction.unit(invitation.org).record(entry)
+    return AuditEntry(at=at, actor=actor, action=action, target=target, details=details)
 
 
 def _invitation_from_row(row: Row) -> Invitation:
