@@ -1,4 +1,4 @@
-"""Agents in SQLite: running totals, what they used in each period, and how they stand.
+"""Agents: running totals, what they used in each period, and how they stand.
 
 One snapshot gives all of it. Not here: sums of periods (`span_sums`), stops and budgets
 (`agent_standings`).
@@ -26,7 +26,7 @@ _AGENTS = f"""SELECT a.agent, a.name, a.created_at, t.errors, t.requests, t.cost
         t.first_at, t.last_at,
         (SELECT h.model FROM rollup_agent AS h
             WHERE h.org = :org AND h.hour = {_LAST_HOUR} AND h.agent = a.agent AND h.requests > 0
-            ORDER BY h.requests DESC, h.last_at DESC LIMIT 1) AS model
+            ORDER BY h.requests DESC, h.last_at DESC, h.model LIMIT 1) AS model
     FROM agent AS a LEFT JOIN agent_total AS t ON t.org = a.org AND t.agent = a.agent
     WHERE a.org = :org AND a.name > :after AND (:only = '' OR a.name = :only)
         AND (a.agent <> {OTHER} OR t.agent IS NOT NULL)
@@ -34,13 +34,12 @@ _AGENTS = f"""SELECT a.agent, a.name, a.created_at, t.errors, t.requests, t.cost
 _SHOWN = (
     "r.agent", "r.name", "r.created_at", "r.errors", "r.requests", "r.cost_nusd", "r.tokens_in",
     "r.tokens_out", "r.duration_ms", "r.unpriced_requests", "r.first_at", "r.last_at",
-    *label_columns(Dim.MODEL, "r.model").values(),
 )  # fmt: skip
 # Those beyond the cap share a row, which is there before anybody needs it.
 _COUNT = f"""SELECT count(*) FROM agent AS a WHERE org = ?1 AND (?2 = '' OR name = ?2) AND (agent <> {OTHER}
     OR EXISTS (SELECT 1 FROM agent_total AS t WHERE t.org = ?1 AND t.agent = a.agent))"""
 _KNOWN = "SELECT 1 FROM agent WHERE org = ? AND name = ?"
-_KEY_PREFIX = """SELECT prefix FROM api_key WHERE org = ? AND is_active AND (?2 = '' OR agent = ?2)
+_KEY_PREFIX = """SELECT prefix FROM api_key WHERE org = ? AND is_active <> 0 AND (?2 = '' OR agent = ?2)
     ORDER BY api_key DESC LIMIT 1"""
 
 _NOTHING = Use()
@@ -84,11 +83,12 @@ def _rows(connection: Connection, query: AgentQuery) -> list[tuple[Cell, ...]]:
         "only": query.only,
         "most": query.limit + 1,
     }
-    return connection.listed(_AGENTS, _SHOWN, asked)
+    model = label_columns(connection.dialect, Dim.MODEL, "r.model").values()
+    return connection.listed(_AGENTS, (*_SHOWN, *model), asked)
 
 
 def _agent(row: tuple[Cell, ...], used: list[Uses], standing: Standings) -> Agent:
-    """Return an agent by the order of `_SHOWN`."""
+    """Return an agent by the order of `_SHOWN`, and its model and provider."""
     number, name, created_at, errors, *totals, first_at, last_at, model, provider = row
     agent = int(number or 0)
     return Agent(

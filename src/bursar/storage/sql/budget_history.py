@@ -7,7 +7,7 @@ come in the order of time and key and are merged. Not here: the calls of a total
 
 import heapq
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 
 import msgspec
@@ -19,35 +19,21 @@ from bursar.core.ids import Org
 from bursar.enforcement.history import History, PastPlace, PastRange
 from bursar.ingestion.amounts import amounts_of_row
 from bursar.ledger.rows import ENTRY_COLUMNS, EntryRow
+from bursar.storage.sql.dialect import Dialect
 from bursar.storage.sql.names import label_columns
 from bursar.storage.sql.ports import Connection, Readers, Rows
 
 _ZONE = "SELECT zone FROM organisation WHERE org = ?"
-_LABELS = {
-    name: sql
-    for dim in (Dim.AGENT, Dim.PROJECT, Dim.USER, Dim.RUN)
-    for name, sql in label_columns(dim, f"r.{dim.value}").items()
-}
-_NAMES = {
-    **_LABELS,
-    "provider": "(SELECT provider FROM model WHERE org = :org AND model = r.model)",
-    "model": "(SELECT name FROM model WHERE org = :org AND model = r.model)",
-}
-_COLUMNS = ", ".join([*(f"r.{name}" for name in ENTRY_COLUMNS), *_NAMES.values()])
-_PAGE = f"""SELECT {_COLUMNS} FROM {{table}} AS r
+_DIMS = (Dim.AGENT, Dim.PROJECT, Dim.USER, Dim.RUN)
+_COLUMNS = ", ".join(f"r.{name}" for name in ENTRY_COLUMNS)
+_PAGE = """SELECT {columns}, {names} FROM {table} AS r
     WHERE r.org = :org AND r.occurred_at >= :starts_at AND r.occurred_at < :ends_at
-        AND (r.occurred_at, r.key) > (:after_at, :after_key) AND {{stands}}
+        AND (r.occurred_at, r.key) > (:after_at, :after_key) AND {stands}
     ORDER BY r.occurred_at, r.key LIMIT :most"""
-_EVENTS = _PAGE.format(
-    table="event",
-    stands="""NOT EXISTS (SELECT 1 FROM entry AS c INDEXED BY entry_by_key
-            WHERE c.org = r.org AND c.key = r.key)""",
-)
-_CORRECTED = _PAGE.format(
-    table="entry",
-    stands="""r.sign = 1 AND NOT EXISTS (SELECT 1 FROM entry AS c INDEXED BY entry_by_key
-            WHERE c.org = r.org AND c.key = r.key AND c.seq > r.seq)""",
-)
+_EVENT_STANDS = """NOT EXISTS (SELECT 1 FROM entry AS c INDEXED BY entry_by_key
+            WHERE c.org = r.org AND c.key = r.key)"""
+_ENTRY_STANDS = """r.sign = 1 AND NOT EXISTS (SELECT 1 FROM entry AS c INDEXED BY entry_by_key
+            WHERE c.org = r.org AND c.key = r.key AND c.seq > r.seq)"""
 _WIDTH = len(ENTRY_COLUMNS)
 _Tags = dict[str, object]
 
@@ -60,6 +46,29 @@ class _Attributes(msgspec.Struct):
 
 _attributes = msgspec.json.Decoder(_Attributes).decode
 _tags = msgspec.json.Decoder(_Tags).decode
+
+
+@cache
+def _names(dialect: Dialect) -> dict[str, str]:
+    """Return name → SQL of what budgets compare of an event."""
+    labels = {
+        name: sql for dim in _DIMS for name, sql in label_columns(dialect, dim, f"r.{dim.value}").items()
+    }
+    return {
+        **labels,
+        "provider": "(SELECT provider FROM model WHERE org = :org AND model = r.model)",
+        "model": "(SELECT name FROM model WHERE org = :org AND model = r.model)",
+    }
+
+
+@cache
+def _statements(dialect: Dialect) -> tuple[str, ...]:
+    """Return what reads a page of events that were never corrected, and one of the last entries of others."""
+    columns = ", ".join(_names(dialect).values())
+    return tuple(
+        _PAGE.format(columns=_COLUMNS, names=columns, table=table, stands=stands)
+        for table, stands in (("event", _EVENT_STANDS), ("entry", _ENTRY_STANDS))
+    )
 
 
 class SqlHistory(History):
@@ -89,15 +98,17 @@ def _page(
         "after_key": place.key,
         "most": most,
     }
-    both = [_spends(connection.execute(sql, bounds)) for sql in (_EVENTS, _CORRECTED)]
+    dialect = connection.dialect
+    labels = tuple(_names(dialect))
+    both = [_spends(connection.execute(sql, bounds), labels) for sql in _statements(dialect)]
     merged = heapq.merge(*both, key=lambda spend: (spend.occurred_at, spend.key))
     return list(islice(merged, most))
 
 
-def _spends(found: Rows) -> Iterator[Spend]:
+def _spends(found: Rows, labels: Sequence[str]) -> Iterator[Spend]:
     for cells in found:
         row = EntryRow._make(cells[:_WIDTH])
-        named = dict(zip(_NAMES, cells[_WIDTH:], strict=True))
+        named = dict(zip(labels, cells[_WIDTH:], strict=True))
         names = {name: named[name] or "" for name in ("agent", "project", "user", "provider", "model", "run")}
         call = Call(**names, api_key=row.api_key, tags=_tags_of(row.attributes))
         yield Spend(row.key, call, amounts_of_row(row), row.occurred_at)

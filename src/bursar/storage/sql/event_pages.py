@@ -1,4 +1,4 @@
-"""Single events in SQLite: pages of them, newest first, and one with its history.
+"""Single events: pages of them, newest first, and one with its history.
 
 There is no index of events by agent. An agent's (or a project's, or a model's) events are
 found by the roll-up: it says in which hours there are any, how many, and between which
@@ -6,8 +6,8 @@ instants, so a page costs one seek an hour and a scan of just those instants.
 """
 
 import json
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +19,7 @@ from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_HOUR
 from bursar.core.usage import RateCard, RateLine, ServiceTier
 from bursar.ledger.rows import ENTRY_COLUMNS, EntryRow
+from bursar.storage.sql.dialect import Dialect
 from bursar.storage.sql.names import Condition, Conditions, conditions, label_columns
 from bursar.storage.sql.ports import Cell, Connection, Parameters, Readers
 
@@ -28,13 +29,7 @@ _FIRST_KEY = b""
 _LABELS = (Dim.AGENT, Dim.MODEL, Dim.PROJECT, Dim.FEATURE, Dim.USER, Dim.RUN)
 _SPANS = {Dim.AGENT: "rollup_agent", Dim.PROJECT: "rollup_project", Dim.MODEL: "rollup_project"}
 """Which roll-up leads to the events of a filter; the first that applies is the most selective."""
-_NAMES = {label: sql for dim in _LABELS for label, sql in label_columns(dim, f"r.{dim.value}").items()}
 _REVISION = "(SELECT revision FROM event_key AS k WHERE k.org = :org AND k.key = r.key)"
-_SHOWN = [
-    *(f"nullif(hex(r.{name}), '')" if name in _BLOBS else f"r.{name}" for name in ENTRY_COLUMNS),
-    _REVISION,
-    *_NAMES.values(),
-]
 
 # An event that was corrected stands where its last entry says; its own row is history.
 _EVENT_STANDS = "NOT EXISTS (SELECT 1 FROM entry AS c WHERE c.org = r.org AND c.key = r.key)"
@@ -45,16 +40,17 @@ _IN_RANGE = """SELECT {columns} FROM {table} AS r
         AND (r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
     ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
 # The + keeps the page's bound away from the index, where it would displace the span's end.
-_IN_SPANS = """SELECT {columns} FROM json_each(:spans) AS span CROSS JOIN {table} AS r
-        ON r.org = :org AND r.occurred_at >= span.value ->> 0 AND r.occurred_at < span.value ->> 1
-    WHERE (+r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
+_IN_SPANS = """WITH span (starts_at, ends_at) AS MATERIALIZED ({spans})
+    SELECT {columns} FROM span CROSS JOIN {table} AS r
+    WHERE r.org = :org AND r.occurred_at >= span.starts_at AND r.occurred_at < span.ends_at
+        AND (+r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
     ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
 # Every hour that the organisation has a row in, so that the walk knows how far it came.
-_HOURS_BACK = """WITH RECURSIVE hours (hour) AS (
-        SELECT max(hour) FROM {table} WHERE org = :org AND hour < :ends_at
+_HOURS_BACK = """WITH RECURSIVE hours (hour, place) AS (
+        SELECT max(hour), 1 FROM {table} WHERE org = :org AND hour < :ends_at
         UNION ALL
-        SELECT (SELECT max(hour) FROM {table} WHERE org = :org AND hour < hours.hour)
-        FROM hours WHERE hours.hour > :starts_at LIMIT :most)
+        SELECT (SELECT max(hour) FROM {table} WHERE org = :org AND hour < hours.hour), place + 1
+        FROM hours WHERE hours.hour > :starts_at AND place < :most)
     SELECT hours.hour, min(r.first_at) AS first_at, max(r.last_at) AS last_at,
         coalesce(sum(r.requests), 0) AS requests
     FROM hours LEFT JOIN {table} AS r ON r.org = :org AND r.hour = hours.hour{tests}
@@ -88,6 +84,27 @@ class SqlEvents(EventReader):
     async def history(self, org: Org, key: bytes) -> EventHistory | None:
         """Return one event and all that explains it."""
         return await self._readers.run_short(org, partial(_history, org=org, key=key))
+
+
+@cache
+def _names(dialect: Dialect) -> dict[str, str]:
+    """Return label → SQL of an event's names."""
+    return {
+        label: sql for dim in _LABELS for label, sql in label_columns(dialect, dim, f"r.{dim.value}").items()
+    }
+
+
+@cache
+def _shown(dialect: Dialect) -> list[str]:
+    """Return the columns of an event as `_event` takes them, bytes as their digits."""
+    return [
+        *(
+            f"nullif({dialect.hexadecimal(f'r.{name}')}, '')" if name in _BLOBS else f"r.{name}"
+            for name in ENTRY_COLUMNS
+        ),
+        _REVISION,
+        *_names(dialect).values(),
+    ]
 
 
 class _Hour(NamedTuple):
@@ -163,7 +180,7 @@ def _hours_back(
     """Give the hours with events that may pass, the latest first."""
     held = {"rollup_agent": {"agent", "model"}, "rollup_project": {"project", "model"}}[table]
     usable = Conditions([test for test in tests.tests if test.column in held], None)
-    sql = _HOURS_BACK.format(table=table, tests=usable.sql("r"))
+    sql = _HOURS_BACK.format(table=table, tests=usable.sql(connection.dialect, "r"))
     starts_at = span.starts_at - span.starts_at % MICROS_PER_HOUR
     bounds = {"org": org, "starts_at": starts_at, "ends_at": span.ends_at, **usable.parameters}
     most = _HOURS_AT_FIRST
@@ -190,23 +207,30 @@ def _standing(
         **tests.parameters,
         **bounds,
     }
+    dialect = connection.dialect
+    blanks = {
+        "columns": _COLUMNS,
+        "tests": tests.sql(dialect, "r"),
+        "spans": dialect.tuples(":spans", "starts_at", "ends_at"),
+    }
+    event = partial(_event, list(_names(dialect)))
     events: list[Event] = []
     for table, stands in (("event", _EVENT_STANDS), ("entry", _ENTRY_STANDS)):
-        sql = template.format(columns=_COLUMNS, table=table, stands=stands, tests=tests.sql("r"))
-        events += map(_event, connection.listed(sql, _SHOWN, parameters))
+        sql = template.format(table=table, stands=stands, **blanks)
+        events += map(event, connection.listed(sql, _shown(dialect), parameters))
     events.sort(key=lambda event: (event.row.occurred_at, event.row.key), reverse=True)
     return events[: query.limit + 1]
 
 
-def _event(cells: tuple[Cell, ...]) -> Event:
-    """Return an event from a line of `_SHOWN`."""
+def _event(labels: Sequence[str], cells: tuple[Cell, ...]) -> Event:
+    """Return an event from a line of `_shown`."""
     width = len(ENTRY_COLUMNS)
     row = EntryRow._make(
         bytes.fromhex(cell) if name in _BLOBS and isinstance(cell, str) else cell
         for name, cell in zip(ENTRY_COLUMNS, cells, strict=False)
     )
     names = (None if cell is None else str(cell) for cell in cells[width + 1 :])
-    return Event(row, int(cells[width] or 0), dict(zip(_NAMES, names, strict=True)))
+    return Event(row, int(cells[width] or 0), dict(zip(labels, names, strict=True)))
 
 
 def _history(connection: Connection, org: Org, key: bytes) -> EventHistory | None:

@@ -12,6 +12,7 @@ from bursar.analytics.query import NOT_GIVEN, Dim, Span
 from bursar.core.errors import InvalidInput
 from bursar.core.ids import Org, id_from_text, key_from_text
 from bursar.core.usage import Billing
+from bursar.storage.sql.dialect import Dialect
 from bursar.storage.sql.ports import Connection
 
 PROVIDER = "CASE provider WHEN '' THEN canonical_provider ELSE provider END"
@@ -25,12 +26,11 @@ _TABLES = {
 }
 _WITH_ID = {Dim.AGENT, Dim.PROJECT}
 _BILLING = {billing.name.lower(): int(billing) for billing in Billing}
-_MODELS = f"""SELECT model FROM model WHERE org = ?1 AND (?2 IS NULL OR name = ?2)
-    AND (?3 IS NULL OR {PROVIDER} = ?3)"""
+_MODELS = f"""SELECT model FROM model WHERE org = ?1 AND (name = ?2 OR ?2 IS NULL)
+    AND ({PROVIDER} = ?3 OR ?3 IS NULL)"""
 _RUN_SPAN = "SELECT first_at, last_at FROM run WHERE org = ? AND run = ?"
 _UUID = " || '-' || ".join(
-    f"substr(lower(hex({{key}})), {start}, {length})"
-    for start, length in ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
+    f"substr({{digits}}, {start}, {length})" for start, length in ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 )
 _BILLING_NAME = " ".join(f"WHEN {number} THEN '{name}'" for name, number in _BILLING.items())
 _LABELS = {
@@ -58,11 +58,11 @@ class Condition(NamedTuple):
     value: int | bytes | str | None
     many: bool = False
 
-    def sql(self, alias: str) -> str:
+    def sql(self, dialect: Dialect, alias: str) -> str:
         """Return the test for a table named `alias`, with a parameter named as the column."""
         column = f"{alias}.{self.column}"
         if self.many:
-            return f"{column} IN (SELECT value FROM json_each(:f_{self.column}))"
+            return f"{column} IN ({dialect.numbers(f':f_{self.column}')})"
         return f"{column} IS NULL" if self.value is None else f"{column} = :f_{self.column}"
 
 
@@ -72,9 +72,9 @@ class Conditions(NamedTuple):
     tests: list[Condition]
     within: Span | None
 
-    def sql(self, alias: str) -> str:
+    def sql(self, dialect: Dialect, alias: str) -> str:
         """Return all tests, each with a leading AND."""
-        return "".join(f" AND {test.sql(alias)}" for test in self.tests)
+        return "".join(f" AND {test.sql(dialect, alias)}" for test in self.tests)
 
     @property
     def parameters(self) -> dict[str, int | bytes | str | None]:
@@ -106,13 +106,14 @@ def conditions(connection: Connection, org: Org, filters: Mapping[Dim, str]) -> 
     return Conditions(tests, within)
 
 
-def label_columns(dim: Dim, key: str) -> dict[str, str]:
+def label_columns(dialect: Dialect, dim: Dim, key: str) -> dict[str, str]:
     """Return what an answer says of a dimension: label → SQL that finds its name.
 
     `key` is the column with the row number (a provider's with its name); 0 and NULL have
     no name.
     """
-    return {label: sql.format(key=key) for label, sql in _LABELS[dim].items()}
+    digits = dialect.hexadecimal(key)
+    return {label: sql.format(key=key, digits=digits) for label, sql in _LABELS[dim].items()}
 
 
 def _run(connection: Connection, org: Org, name: str) -> tuple[bytes | None, Span | None]:

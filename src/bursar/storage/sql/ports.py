@@ -85,6 +85,9 @@ class Connection(Protocol):
             sql: A SELECT; its order is kept.
             columns: SQL over its columns, whose table is `r`; numbers and text only.
             parameters: By name.
+
+        Raises:
+            AmountOverflow: A sum leaves 64 bits, and the engine has no wider numbers.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Sums over events in SQLite: one statement an answer, whatever the plan.
+"""Sums over events: one statement an answer, whatever the plan.
 
 The statement adds up to three parts, each grouped by itself: whole hours of a roll-up,
 and for cut hours the event rows and the entries of corrections. Slices come as a JSON
@@ -6,16 +6,16 @@ array that drives the loop, so that each is one seek in a clustered key.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from bursar.analytics.plan import Plan, RollUp, hourly, plan
 from bursar.analytics.ports import ReportReader
 from bursar.analytics.query import NOTHING, Dim, Query, Report, Row
-from bursar.core.errors import NotFound
+from bursar.core.errors import AmountOverflow, NotFound
 from bursar.core.ids import Org
 from bursar.ledger.rows import MEASURES, Measures
+from bursar.storage.sql.dialect import Dialect
 from bursar.storage.sql.names import PROVIDER, Conditions, conditions, label_columns
 from bursar.storage.sql.ports import Cell, Connection, Parameters, Readers
 
@@ -28,12 +28,11 @@ _ROLLUP_TABLES = {
 }
 _COLUMNS = {dim: dim.value for dim in Dim} | {Dim.PROVIDER: "model"}
 # Materialised, or SQLite would read the JSON anew for every row that it joins.
-_SPANS = """{pieces} (piece, starts_at, ends_at) AS MATERIALIZED (
-    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(:{pieces}))"""
+_SPANS = "{pieces} (piece, starts_at, ends_at) AS MATERIALIZED ({rows})"
 _PIECES = """span.piece AS piece{keys}, {sums}
     FROM {pieces} AS span CROSS JOIN {table} AS r
-        ON r.org = :org AND r.{time} >= span.starts_at AND r.{time} < span.ends_at{tests}
-    GROUP BY piece{names}"""
+    WHERE r.org = :org AND r.{time} >= span.starts_at AND r.{time} < span.ends_at{tests}
+    GROUP BY span.piece{names}"""
 # Slices that are one hour each, side by side: their order is the key's, so nothing is sorted.
 _HOURS = """(r.hour - :first) / 3600000000 AS piece{keys}, {sums}
     FROM {table} AS r WHERE r.org = :org AND r.hour >= :first AND r.hour < :end{tests}
@@ -43,15 +42,13 @@ _TOKENS = """(r.input_tokens + r.output_tokens + r.reasoning_tokens + r.cache_re
 _OF_ENTRY = {
     "requests": "1",
     "errors": "r.is_error",
-    "unpriced_requests": "(r.cost_nusd IS NULL)",
+    "unpriced_requests": "CASE WHEN r.cost_nusd IS NULL THEN 1 ELSE 0 END",
     "unpriced_tokens": f"CASE WHEN r.cost_nusd IS NULL THEN {_TOKENS} ELSE 0 END",
     "cost_nusd": "coalesce(r.cost_nusd, 0)",
 }
 _ROLLUP = {name: f"r.{name}" for name in MEASURES}
 _EVENT = _ROLLUP | _OF_ENTRY
 _CORRECTION = {name: f"r.sign * ({value})" for name, value in _EVENT.items()}
-_OVERFLOW = "integer overflow"
-"""SQLite's text for a sum beyond 64 bits, which has no code of its own."""
 
 
 class SqlReports(ReportReader):
@@ -117,16 +114,17 @@ def _fetch(
     connection: Connection, chosen: Plan, dims: list[Dim], tests: Conditions, parameters: Parameters
 ) -> list[Row]:
     """Return the rows of the plan; sums beyond 64 bits are added anew in two halves."""
+    dialect = connection.dialect
     labels: dict[str, str] = {}
     for number, dim in enumerate(dims):
-        labels |= label_columns(dim, f"key{number}")
-    sql = partial(_statement, chosen, dims, tests)
+        labels |= label_columns(dialect, dim, f"key{number}")
+    sql = partial(_statement, dialect, chosen, dims, tests.sql(dialect, "r"))
     try:
         rows = connection.listed(sql(wide=False), ["piece", *labels.values(), *MEASURES], parameters)
+    except AmountOverflow:
+        pass
+    else:
         return [_row(row, labels, row[1 + len(labels) :]) for row in rows]
-    except sqlite3.OperationalError as error:
-        if _OVERFLOW not in str(error):
-            raise
     halves = [name + half for name in MEASURES for half in ("", "_low")]
     rows = connection.listed(sql(wide=True), ["piece", *labels.values(), *halves], parameters)
     return [_row(row, labels, _joined(row[1 + len(labels) :])) for row in rows]
@@ -152,11 +150,11 @@ def _joined(halves: Sequence[Cell]) -> list[Cell]:
     return [(high << 32) + low for high, low in pairs]
 
 
-def _statement(chosen: Plan, dims: list[Dim], tests: Conditions, *, wide: bool) -> str:
+def _statement(dialect: Dialect, chosen: Plan, dims: list[Dim], tests: str, *, wide: bool) -> str:
     """Return the statement that adds the plan's parts.
 
     `wide` sums the upper and the lower 32 bits apart, which takes twice as long and cannot
-    overflow.
+    overflow; an engine whose sums have no bounds is never asked for it.
     """
     parts: list[str] = []
     if chosen.rollup is not None:
@@ -171,13 +169,17 @@ def _statement(chosen: Plan, dims: list[Dim], tests: Conditions, *, wide: bool) 
         parts.append(_part("entry", "occurred_at", "cut", _sums(_CORRECTION, wide=wide), dims, tests))
     keys = "".join(f", {_key(dim, n)} AS key{n}" for n, dim in enumerate(dims))
     names = "".join(f", key{n}" for n in range(len(dims)))
+    order = "".join(f", key{n} NULLS FIRST" for n in range(len(dims)))
     union = " UNION ALL ".join(parts)
     some = "(SUM(requests) << 32) + SUM(requests_low)" if wide else "SUM(requests)"
     cost = "cost_nusd * 4294967296.0 + cost_nusd_low" if wide else "cost_nusd"
-    spans = ", ".join(_SPANS.format(pieces=pieces) for pieces in ("whole", "cut"))
-    return f"""WITH {spans} SELECT piece{keys}, {_totals(wide=wide)} FROM ({union}) GROUP BY piece{names}
-        HAVING {some} > 0
-        ORDER BY piece, {cost} DESC, requests DESC{names} LIMIT :most OFFSET :skipped"""
+    spans = ", ".join(
+        _SPANS.format(pieces=pieces, rows=dialect.tuples(f":{pieces}", "piece", "starts_at", "ends_at"))
+        for pieces in ("whole", "cut")
+    )
+    return f"""WITH {spans} SELECT piece{keys}, {_totals(wide=wide)} FROM ({union}) AS part
+        GROUP BY piece{names} HAVING {some} > 0
+        ORDER BY piece, {cost} DESC, requests DESC{order} LIMIT :most OFFSET :skipped"""
 
 
 def _sums(values: Mapping[str, str], *, wide: bool) -> str:
@@ -196,16 +198,16 @@ def _totals(*, wide: bool) -> str:
     return ", ".join(f"SUM({name}) AS {name}" for name in names)
 
 
-def _part(table: str, time: str, pieces: str, sums: str, dims: list[Dim], tests: Conditions) -> str:  # noqa: PLR0917 - the blanks of one template, filled in one place
+def _part(table: str, time: str, pieces: str, sums: str, dims: list[Dim], tests: str) -> str:  # noqa: PLR0917 - the blanks of one template, filled in one place
     """Return one part: the pieces of time, joined to the rows of `table` in them."""
     return _filled(_PIECES, dims, tests, sums=sums, pieces=pieces, table=table, time=time)
 
 
-def _filled(template: str, dims: list[Dim], tests: Conditions, **blanks: str) -> str:
+def _filled(template: str, dims: list[Dim], tests: str, **blanks: str) -> str:
     """Return a part's statement from its template."""
     keys = "".join(f", r.{_COLUMNS[dim]} AS d{n}" for n, dim in enumerate(dims))
     names = "".join(f", d{n}" for n in range(len(dims)))
-    return "SELECT " + template.format(keys=keys, names=names, tests=tests.sql("r"), **blanks)
+    return "SELECT " + template.format(keys=keys, names=names, tests=tests, **blanks)
 
 
 def _key(dim: Dim, number: int) -> str:

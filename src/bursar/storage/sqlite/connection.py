@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from bursar.core.errors import Unavailable
+from bursar.core.errors import AmountOverflow, Unavailable
 from bursar.ledger import histogram
 from bursar.storage.sql.ports import Cell, Parameters
 
@@ -26,6 +26,9 @@ CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 10_000
 READER_CACHE_KIB = 32 * 1024
 BUSY_MS = 5_000
+
+_OVERFLOW = "integer overflow"
+"""SQLite's text for a sum beyond 64 bits, which has no code of its own."""
 
 
 class SqliteDialect:
@@ -70,7 +73,12 @@ class SqliteConnection(sqlite3.Connection):
     def listed(self, sql: str, columns: Iterable[str], parameters: Parameters) -> list[tuple[Cell, ...]]:
         """Return `columns` of every row of `sql`, fetched as one row of JSON."""
         listed = f"SELECT json_group_array(json_array({', '.join(columns)})) FROM ({sql}) AS r"
-        return _decode(self.execute(listed, parameters).fetchone()[0])
+        try:
+            return _decode(self.execute(listed, parameters).fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if _OVERFLOW not in str(error):
+                raise
+            raise AmountOverflow("a sum would leave 64 bits") from error
 
 
 def open_writer(path: Path) -> SqliteConnection:
