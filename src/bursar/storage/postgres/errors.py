@@ -12,17 +12,31 @@ RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 _AWAY = (
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
     asyncpg.InsufficientResourcesError,
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    OSError,  # `TimeoutError` is one
+)
+_ENDED = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
     OSError,
-    TimeoutError,
 )
 _BEYOND_64_BITS = "out of int64 range"
+_OVERFLOW = "a total would leave 64 bits (9.2e9 US dollars)"
+
+
+def is_ended(error: BaseException) -> bool:
+    """Whether the server, or something between, had ended the connection that says so."""
+    return isinstance(error, _ENDED) and not isinstance(error, TimeoutError)
 
 
 @contextmanager
@@ -31,10 +45,10 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except asyncpg.NumericValueOutOfRangeError as error:
-        raise AmountOverflow("a total would leave 64 bits (9.2e9 US dollars)") from error
+        raise AmountOverflow(_OVERFLOW) from error
     except asyncpg.DataError as error:
         if _BEYOND_64_BITS in str(error):
-            raise AmountOverflow("a total would leave 64 bits (9.2e9 US dollars)") from error
+            raise AmountOverflow(_OVERFLOW) from error
         raise
     except asyncpg.DiskFullError as error:
         raise StorageFull(f"the database's disk is full ({error}); free space, nothing is lost") from error

@@ -82,13 +82,15 @@ class Months:
         missing = {month_of(at) for at in instants} - self._known
         if not missing:
             return
-        own = await asyncpg.connect(self._address, timeout=CONNECT_S, statement_cache_size=0)
+        own = await asyncpg.connect(
+            self._address, timeout=CONNECT_S, command_timeout=CONNECT_S, statement_cache_size=0
+        )
         try:
             async with own.transaction():
                 await own.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
                 await make(own, missing)
         finally:
-            await own.close(timeout=CONNECT_S)
+            own.terminate()  # committed or not, it has nothing to say any more
         self._known |= missing
 
     def forget(self) -> None:

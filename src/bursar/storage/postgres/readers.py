@@ -6,7 +6,7 @@ from typing import TypeVar
 from bursar.core.errors import Unavailable
 from bursar.core.ids import Org
 from bursar.storage.postgres.connection import PostgresConnection
-from bursar.storage.postgres.errors import translated_errors
+from bursar.storage.postgres.errors import is_ended, translated_errors
 from bursar.storage.postgres.pool import Pool
 from bursar.storage.postgres.suspension import in_worker
 
@@ -45,12 +45,22 @@ class PostgresReaders:
 
 async def _read(pool: Pool, org: Org, work: Callable[[PostgresConnection], Result]) -> Result:
     with translated_errors():
-        async with pool.connection() as own:
-            try:
-                await own.execute(f"{pool.begin}; SET LOCAL bursar.org = '{int(org)}'")
-                result = await in_worker(lambda: work(PostgresConnection(own)))
-                await own.execute("COMMIT")
-            except BaseException:
-                await pool.undo(own)
+        try:
+            return await _once(pool, org, work)
+        except Exception as error:
+            if not is_ended(error):
                 raise
+            # A read changes nothing, and mostly the connection was ended while it lay idle.
+            return await _once(pool, org, work)
+
+
+async def _once(pool: Pool, org: Org, work: Callable[[PostgresConnection], Result]) -> Result:
+    async with pool.connection() as own:
+        try:
+            await own.execute(f"{pool.begin}; SET LOCAL bursar.org = '{int(org)}'")
+            result = await in_worker(lambda: work(PostgresConnection(own)))
+            await own.execute("COMMIT")
+        except BaseException as error:
+            await pool.undo(own, error)
+            raise
     return result

@@ -23,10 +23,12 @@ _TOKENS = re.compile(
     | (?P<hint>\s+(?:NOT\s+INDEXED|INDEXED\s+BY\s+\w+)\b)
     | (?P<place>\?(?P<number>\d*))
     | (?P<named>:(?P<name>[A-Za-z_]\w*))
-    | (?P<word>(?<![\w.])user\b(?!\s*\())
+    | (?P<word>\buser\b(?!\s*\())
     """,
     re.VERBOSE,
 )
+_UNSPOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*")
+_GIVES_ROWS = re.compile(r"\A[\s(]*(?:SELECT|WITH|VALUES|SHOW|TABLE|EXPLAIN)\b|\bRETURNING\b", re.IGNORECASE)
 
 
 class Spelled(NamedTuple):
@@ -53,20 +55,21 @@ class Spelled(NamedTuple):
 def spelled(sql: str) -> Spelled:
     """Return `sql` as PostgreSQL spells it."""
     names: dict[str, int] = {}
-    count = 0
+    largest = 0
 
     def other(match: re.Match[str]) -> str:
-        nonlocal count
+        nonlocal largest
         if match["hint"]:
             return ""
         if match["place"]:
-            count += 1
-            return f"${match['number'] or count}"
+            # A bare one is the next after the largest so far, as SQLite counts.
+            number = int(match["number"]) if match["number"] else largest + 1
+            largest = max(largest, number)
+            return f"${number}"
         if match["named"]:
             return f"${names.setdefault(match['name'], len(names) + 1)}"
         return '"user"' if match["word"] else match[0]
 
     text = _TOKENS.sub(other, sql)
-    words = re.sub(r"--[^\n]*", "", text).split(None, 1)
-    gives_rows = words[0].upper() in {"SELECT", "WITH", "VALUES", "SHOW"} or " RETURNING " in text.upper()
+    gives_rows = _GIVES_ROWS.search(_UNSPOKEN.sub("", text)) is not None
     return Spelled(text, tuple(names), gives_rows)

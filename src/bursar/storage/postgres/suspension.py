@@ -38,6 +38,8 @@ def wait_for(awaitable: Awaitable[Result]) -> Result:
     """
     worker = getcurrent()
     if not isinstance(worker, _Worker) or worker.parent is None:
+        if isinstance(awaitable, Coroutine):
+            awaitable.close()
         raise RuntimeError("a statement for PostgreSQL was run outside of a transaction or read")
     return worker.parent.switch(awaitable)  # type: ignore[no-any-return]
 

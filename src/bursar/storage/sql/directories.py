@@ -31,10 +31,14 @@ class Directories:
         self._limits = limits
         self._caches: OrderedDict[Org, DirectoryCache] = OrderedDict()
 
-    def of(self, connection: Connection, org: Org) -> SqlDirectory:
-        """Return the directory of `org` on a connection."""
+    def of(self, connection: Connection, org: Org, *, only_committed: bool = False) -> SqlDirectory:
+        """Return the directory of `org` on a connection.
+
+        `only_committed` is for an engine whose transactions overlap: one may learn that its commit
+        failed after the next has begun, which must not find the names that were made in it.
+        """
         cache = self._caches.get(org)
-        if cache is None:
+        if cache is None or (only_committed and cache.has_made):
             cache = self._caches[org] = DirectoryCache()
             if len(self._caches) > CACHED_ORGS_MAX:
                 self._caches.popitem(last=False)

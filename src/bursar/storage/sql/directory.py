@@ -67,9 +67,13 @@ _INSERT_CARD = """INSERT INTO rate_card
 
 
 class DirectoryCache:
-    """What one organisation's names resolved to; valid until a transaction rolls back."""
+    """What one organisation's names resolved to; valid until a transaction rolls back.
+
+    `has_made` says that some were made by a transaction that has not committed yet.
+    """
 
     def __init__(self) -> None:
+        self.has_made = False
         self.subjects: dict[Subject, Refs] = {}
         self.names: dict[tuple[str, ...], int] = {}
         self.cards: dict[bytes, int] = {}
@@ -94,6 +98,10 @@ class SqlDirectory:
         self._canonicalise = canonicalise
         self._now = now
         self._limits = limits
+
+    def committed(self) -> None:
+        """Know that the names it has made are there for good."""
+        self._cache.has_made = False
 
     async def resolve(self, events: Sequence[UsageEvent]) -> Sequence[Refs]:
         """Return the row numbers of each event's names, making what is new."""
@@ -175,6 +183,7 @@ class SqlDirectory:
         return number
 
     def _insert(self, kind: str, number: int, name: str) -> None:
+        self._cache.has_made = True
         self._connection.execute(_INSERT[kind], (self._org, number, name, new_id(), self._now))
 
     def _next(self, kind: str, most: int) -> int | None:
@@ -203,6 +212,7 @@ class SqlDirectory:
             other = (self._org, OTHER, OTHER_NAME, OTHER_NAME, OTHER_NAME, OTHER_NAME, self._now)
             self._connection.execute(_INSERT_MODEL, other)
         canonical = self._canonicalise(*names)
+        self._cache.has_made = True
         self._connection.execute(_INSERT_MODEL, (self._org, number, *names, *canonical, self._now))
         self._keep(("model", *names), number)
         return number
@@ -216,6 +226,7 @@ class SqlDirectory:
             last = self._connection.execute(_LAST_CARD, (self._org,)).fetchone()[0]
             number = (last or 0) + 1
             lines = msgspec.json.encode(card.lines).decode()
+            self._cache.has_made = True
             self._connection.execute(
                 _INSERT_CARD,
                 (self._org, number, card.digest, card.provider, card.model,
