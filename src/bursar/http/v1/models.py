@@ -113,6 +113,8 @@ def models_router(
         """Give unpriced usage the price that is known now; what is priced never changes."""
         require_whole(principal)
         query = (await form_of(request, RepriceForm)).query(principal)
+        # What was priced a moment ago, perhaps by another process, is priced by it.
+        await book_of(principal.org)
         done = await repricer.reprice(query)
         return {
             "events": done.events,

@@ -5,6 +5,7 @@ class PostgresDialect:
     """`storage.sql.dialect.Dialect`."""
 
     name = "postgres"
+    transaction_number = "pg_current_xact_id()::text::bigint"
 
     def numbers(self, parameter: str) -> str:
         """Return a SELECT of the integers in a JSON array, one a row, its column `value`."""

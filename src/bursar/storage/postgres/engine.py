@@ -9,6 +9,7 @@ import asyncpg
 from bursar.core.errors import Unavailable
 from bursar.ledger.ports import LedgerAuditor
 from bursar.ledger.verification import Findings, VerifyReport
+from bursar.storage.postgres.marks import Marks
 from bursar.storage.postgres.partitions import Months
 from bursar.storage.postgres.pool import Pool
 from bursar.storage.postgres.readers import PostgresReaders
@@ -50,6 +51,7 @@ class PostgresEngine:
         self._short = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
         self.store = PostgresStore(self._work, Directories(canonicalise, clock, limits), Months(address))
         self.readers = PostgresReaders(self._reports, self._short)
+        self.changes = Marks(self.readers)
         self.version = "postgresql"
 
     def open(self) -> None:

@@ -13,6 +13,9 @@ class Dialect(Protocol):
     name: str
     """`sqlite` or `postgres`, for reports; nothing decides by it."""
 
+    transaction_number: str
+    """The number of this transaction: later ones have larger numbers; 0 where nobody compares them."""
+
     def numbers(self, parameter: str) -> str:
         """Return a SELECT of the integers in a JSON array, one a row, its column `value`."""
         ...

@@ -5,7 +5,26 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from bursar.ledger.ports import LedgerAuditor
+from bursar.storage.sql.marks import Forget, Kept
 from bursar.storage.sql.ports import Readers, Store
+
+
+class Changes(Protocol):
+    """What other processes change of that which this one keeps in memory."""
+
+    def on(self, kept: Kept, forget: Forget) -> None:
+        """Call `forget` with each organisation whose `kept` was changed."""
+        ...
+
+    async def catch_up(self, *, is_asked: bool = False) -> None:
+        """Hear of every change that was committed a second ago, with `is_asked` of every one until now.
+
+        To be called before something that is kept is used; it costs next to nothing.
+
+        Raises:
+            Unavailable: The database does not answer: what is kept must not be used.
+        """
+        ...
 
 
 class Engine(Protocol):
@@ -24,6 +43,11 @@ class Engine(Protocol):
     @property
     def readers(self) -> Readers:
         """Its reading side."""
+        ...
+
+    @property
+    def changes(self) -> Changes:
+        """What other processes change."""
         ...
 
     def open(self) -> None:

@@ -55,13 +55,9 @@ class SqlKeys:
     async def create(self, key: ApiKey, key_hash: bytes, *, actor: str) -> ApiKey:
         """Store a new key."""
 
-        async def work(transaction: Transaction) -> ApiKey:
-            unit = transaction.unit(key.org)
-            made = _insert(unit.connection, key, key_hash)
-            await unit.record(_audit("key.create", made, actor, key.created_at))
-            return made
-
-        return await self._store.transact(work)
+        return await self._store.transact(
+            lambda transaction: insert_key(transaction, key, key_hash, actor=actor)
+        )
 
     async def revoke(self, org: Org, key_id: bytes, *, at: int, actor: str) -> ApiKey:
         """Make the key inactive; repeating it changes nothing."""
@@ -117,6 +113,14 @@ class SqlKeys:
             )
 
         await self._store.transact(work)
+
+
+async def insert_key(transaction: Transaction, key: ApiKey, key_hash: bytes, *, actor: str) -> ApiKey:
+    """Store a new key within a transaction; for this package's own use."""
+    unit = transaction.unit(key.org)
+    made = _insert(unit.connection, key, key_hash)
+    await unit.record(_audit("key.create", made, actor, key.created_at))
+    return made
 
 
 def _get(connection: Connection, org: Org, key_id: bytes) -> ApiKey:

@@ -16,6 +16,7 @@ from bursar.core.ids import Org, new_id, text_from_id
 from bursar.core.time import Clock
 from bursar.pricing.overrides import PriceOverride
 from bursar.pricing.ports import StoredOverride, UnpricedModel
+from bursar.storage.sql.marks import Kept, mark
 from bursar.storage.sql.ports import Connection, Readers, Store, Transaction
 from bursar.storage.sql.prices_unpriced import unpriced_models
 
@@ -84,6 +85,7 @@ class SqlPrices:
                 made, replaced = _put(connection, org, number, StoredOverride(new_id(), override, at, actor))
                 stored.append(made)
                 await unit.record(_audit("price.put", made, at, actor, before=replaced))
+            mark(connection, org, Kept.PRICES)
             return stored
 
         return await self._store.transact(work)
@@ -110,6 +112,7 @@ class SqlPrices:
             body = _encode(ended.override).decode()
             unit.connection.execute(_END, (valid_to, body, org, override_id))
             await unit.record(_audit("price.end", ended, self._clock(), actor, before=old.override))
+            mark(unit.connection, org, Kept.PRICES)
             return ended
 
         return await self._store.transact(work)

@@ -9,8 +9,9 @@ a checkpoint near 80 MB were the best of the sizes measured; larger ones gave no
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -35,6 +36,7 @@ class SqliteDialect:
     """`storage.sql.dialect.Dialect`."""
 
     name = "sqlite"
+    transaction_number = "0"
 
     def numbers(self, parameter: str) -> str:
         """Return a SELECT of the integers in a JSON array, one a row, its column `value`."""
@@ -69,6 +71,10 @@ class SqliteConnection(sqlite3.Connection):
     """`storage.sql.ports.Connection`: the standard library's, with what else a port asks for."""
 
     dialect = DIALECT
+
+    def stream(self, sql: str, parameters: Sequence[Any] = (), /) -> Iterator[tuple[Any, ...]]:
+        """Give the rows of a SELECT one by one."""
+        return self.execute(sql, parameters)
 
     def listed(self, sql: str, columns: Iterable[str], parameters: Parameters) -> list[tuple[Cell, ...]]:
         """Return `columns` of every row of `sql`, fetched as one row of JSON."""

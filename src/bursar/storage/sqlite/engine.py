@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bursar.ledger.ports import LedgerAuditor
 from bursar.storage.sql.directory import DEFAULT_LIMITS, Canonicalise, Limits
+from bursar.storage.sql.marks import Quiet
 from bursar.storage.sql.verify_slices import SqlAuditor
 from bursar.storage.sqlite.connection import ENGINE, SqliteConnection, answers
 from bursar.storage.sqlite.readers import SqliteReaders
@@ -27,6 +28,7 @@ class SqliteEngine:
     ) -> None:
         self.store = SqliteStore(data_dir, clock=clock, canonicalise=canonicalise, limits=limits)
         self.readers = SqliteReaders(self.store.reader)
+        self.changes = Quiet()
         self._looking: SqliteConnection | None = None
 
     def open(self) -> None:
