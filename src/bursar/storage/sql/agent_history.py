@@ -18,16 +18,15 @@ from bursar.storage.sql.span_sums import CUT_SUMS, FOUND, WHOLE_SUMS, use_from_c
 _AGENT = "SELECT agent FROM agent WHERE org = ? AND name = ?"
 _MODEL = f"SELECT name, {PROVIDER} FROM model WHERE org = ? AND model = ?"
 # Materialised, or SQLite would read the JSON anew for every row that it joins.
-_HOURS = f"""WITH part (piece, hour) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each(:parts))
+_HOURS = f"""WITH part (piece, hour) AS MATERIALIZED ({{parts}})
     SELECT part.piece AS piece, r.model AS who, {WHOLE_SUMS} FROM part CROSS JOIN rollup_agent AS r
-        ON r.org = :org AND r.hour = part.hour AND r.agent = :agent
-    GROUP BY 1, 2"""
-_CUT = """WITH part (piece, starts_at, ends_at) AS MATERIALIZED (
-        SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(:parts))
+    WHERE r.org = :org AND r.hour = part.hour AND r.agent = :agent
+    GROUP BY 1, 2 ORDER BY 1, 2"""
+_CUT = """WITH part (piece, starts_at, ends_at) AS MATERIALIZED ({parts})
     SELECT part.piece AS piece, r.model AS who, {sums} FROM part CROSS JOIN {table} AS r
-        ON r.org = :org AND r.occurred_at >= part.starts_at AND r.occurred_at < part.ends_at
+    WHERE r.org = :org AND r.occurred_at >= part.starts_at AND r.occurred_at < part.ends_at
         AND r.agent = :agent
-    GROUP BY 1, 2"""
+    GROUP BY 1, 2 ORDER BY 1, 2"""
 
 
 def history(connection: Connection, org: Org, name: str, days: Sequence[Span]) -> list[AgentDay]:
@@ -43,17 +42,22 @@ def history(connection: Connection, org: Org, name: str, days: Sequence[Span]) -
                 cut.append((place, *part))
             else:
                 hours += [(place, hour) for hour in range(part.starts_at, part.ends_at, MICROS_PER_HOUR)]
-    statements = [(_HOURS, json.dumps(hours))]
+    tuples = connection.dialect.tuples
+    statements = [(_HOURS.format(parts=tuples(":parts", "piece", "hour")), json.dumps(hours))]
     if cut:
+        parts = tuples(":parts", "piece", "starts_at", "ends_at")
         statements += [
-            (_CUT.format(table=table, sums=sums), json.dumps(cut)) for table, sums in CUT_SUMS.items()
+            (_CUT.format(table=table, sums=sums, parts=parts), json.dumps(cut))
+            for table, sums in CUT_SUMS.items()
         ]
+    labels: dict[int, tuple[str, str | None]] = {}
     found: list[AgentDay] = []
     for sql, parts in statements:
         asked = {"org": org, "agent": known[0], "parts": parts}
-        for number, model, *cells in connection.listed(sql, ("piece", *FOUND), asked):
-            label = connection.execute(_MODEL, (org, model)).fetchone()
-            found.append(
-                AgentDay(int(number or 0), label[0], label[1] or None, Use._make(use_from_cells(cells)))
-            )
+        for place, number, *cells in connection.listed(sql, ("piece", *FOUND), asked):
+            model = int(number or 0)
+            if model not in labels:
+                name, provider = connection.execute(_MODEL, (org, model)).fetchone()
+                labels[model] = (name, provider or None)
+            found.append(AgentDay(int(place or 0), *labels[model], Use._make(use_from_cells(cells))))
     return found

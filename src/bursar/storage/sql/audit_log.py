@@ -1,4 +1,4 @@
-"""The audit log in SQLite: `identity.audit_log.AuditReader`."""
+"""The audit log: `identity.audit_log.AuditReader`."""
 
 import msgspec
 
@@ -12,7 +12,7 @@ _PAGE = """SELECT seq, at, actor, action, target, details FROM audit
         AND (:actor = '' OR actor = :actor)
         AND (:action = '' OR action = :action OR (:beginning <> '' AND
             substr(action, 1, length(:beginning)) = :beginning))
-        AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)
+        AND (at >= :since OR :since IS NULL) AND (at < :until OR :until IS NULL)
     ORDER BY seq DESC LIMIT :most"""
 _SEQ_MAX = 2**63 - 1
 

@@ -1,4 +1,4 @@
-"""An organisation's overview in SQLite: sums of periods, agents that called, plan, budget, rankings."""
+"""An organisation's overview: sums of periods, agents that called, plan, budget, rankings."""
 
 from collections.abc import Sequence
 from functools import partial

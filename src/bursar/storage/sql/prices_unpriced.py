@@ -15,7 +15,7 @@ from bursar.pricing.ports import UnpricedModel
 from bursar.storage.sql.names import PROVIDER
 from bursar.storage.sql.ports import Connection, Readers
 
-# SQLite has no loose index scan: a recursive query seeks from each model to the next one.
+# Neither engine has a loose index scan: a recursive query seeks from each model to the next one.
 _MODELS = """WITH RECURSIVE one(model) AS (
         SELECT min(model) FROM unpriced_event WHERE org = ?1
         UNION ALL
@@ -28,14 +28,13 @@ _MODELS = """WITH RECURSIVE one(model) AS (
 # Tokens are summed in halves: a sum of 64-bit numbers may leave 64 bits.
 _SUMS = """SELECT model, SUM(unpriced_requests), SUM(unpriced_tokens >> 32), SUM(unpriced_tokens & 4294967295)
     FROM rollup_project
-    WHERE org = ? AND hour >= ? AND hour <= ? AND model IN (SELECT value FROM json_each(?))
+    WHERE org = ?1 AND hour >= ?2 AND hour <= ?3 AND model IN ({models})
     GROUP BY model"""
 _NAME = "SELECT provider, name FROM model WHERE org = ? AND model = ?"
-_WANTED = f"""SELECT model FROM model WHERE org = ?1 AND (?2 IS NULL OR name = ?2)
-    AND (?3 IS NULL OR provider = ?3 OR {PROVIDER} = ?3)"""
+_WANTED = f"""SELECT model FROM model WHERE org = ?1 AND (name = ?2 OR ?2 IS NULL)
+    AND (provider = ?3 OR {PROVIDER} = ?3 OR ?3 IS NULL)"""
 _SLICE = """SELECT model, occurred_at, key FROM unpriced_event
-    WHERE org = ?1 AND (model, occurred_at, key) > (?2, ?3, ?4)
-        AND (?5 IS NULL OR model IN (SELECT value FROM json_each(?5)))
+    WHERE org = ?1 AND (model, occurred_at, key) > (?2, ?3, ?4) AND (model IN ({models}) OR ?5 IS NULL)
     ORDER BY model, occurred_at, key LIMIT ?6"""
 
 
@@ -55,7 +54,8 @@ class SqlUnpriced:
             if model is not None or provider is not None:
                 found = connection.execute(_WANTED, (org, model, provider))
                 models = json.dumps([row[0] for row in found])
-            rows = connection.execute(_SLICE, (org, *after, models, limit))
+            sql = _SLICE.format(models=connection.dialect.numbers("?5"))
+            rows = connection.execute(sql, (org, *after, models, limit))
             return [Place(*row) for row in rows]
 
         return await self._readers.run(org, read)
@@ -68,7 +68,8 @@ def unpriced_models(connection: Connection, org: Org, limit: int) -> list[Unpric
         return []
     since = hour_of(min(first for first, _ in spans.values()))
     until = max(last for _, last in spans.values())
-    sums = connection.execute(_SUMS, (org, since, until, json.dumps(list(spans)))).fetchall()
+    sql = _SUMS.format(models=connection.dialect.numbers("?4"))
+    sums = connection.execute(sql, (org, since, until, json.dumps(list(spans)))).fetchall()
     largest = sorted(sums, key=lambda row: (-row[1], row[0]))[:limit]
     return [
         UnpricedModel(*_names(connection, org, model), requests, (high << 32) + low, *spans[model])

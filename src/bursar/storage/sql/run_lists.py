@@ -1,4 +1,4 @@
-"""Runs in SQLite: an agent's, the last ones first, and one by its id, each with the cost of its tree.
+"""Runs: an agent's, the last ones first, and one by its id, each with the cost of its tree.
 
 An agent's runs are found by an index of (agent, run) and put in order here: an index by time would have
 to be written again with each call. Trees are summed when asked for, of the page's runs alone.
@@ -28,7 +28,7 @@ _ONE = f"SELECT {_COLUMNS} FROM run AS r WHERE org = ? AND run = ?"
 # UNION, not UNION ALL: callers can name parents in a circle. The two halves of a cost are added up apart,
 # as their sum may leave 64 bits.
 _TREE = f"""WITH RECURSIVE tree (run) AS (
-        VALUES (:run)
+        SELECT run FROM run WHERE org = :org AND run = :run
         UNION
         SELECT below.run FROM tree JOIN run AS below ON below.org = :org AND below.parent = tree.run),
     used (events, cost, tokens_in, tokens_out, duration, unpriced) AS (

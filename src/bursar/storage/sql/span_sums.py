@@ -6,7 +6,8 @@ A month of many agents has hundreds of thousands of hourly rows, but nearly all 
 span is cut into pieces: whole UTC days, single hours near the present, and what its ends cut off
 of an hour (read from the entries, so that every sum is exact). A piece is read once and kept until
 a batch names an hour of it: `batch.hours` tells, so a late call, a correction and a new price are
-seen with the very next question. Nothing is kept that could not be read again.
+seen with the very next question, whichever process wrote them: an organisation's batches become
+visible in the order of their numbers. Nothing is kept that could not be read again.
 """
 
 import threading
@@ -14,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
+
+import msgspec
 
 from bursar.analytics.query import Span
 from bursar.core.ids import Org
@@ -43,8 +46,8 @@ _FINE_MICROS = 6 * MICROS_PER_HOUR
 """A day is cut into its hours until so long after its end: calls come late by minutes, seldom by hours."""
 
 _LAST = "SELECT coalesce(max(seq), 0) FROM batch WHERE org = ?"
-_TOUCHED = """SELECT DISTINCT hour.value FROM batch, json_each(batch.hours) AS hour
-    WHERE batch.org = ? AND batch.seq > ?"""
+_TOUCHED = "SELECT DISTINCT hours FROM batch WHERE org = ? AND seq > ?"
+_hours = msgspec.json.Decoder(list[int]).decode
 _INPUT = "r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens"
 _OUTPUT = "r.output_tokens + r.reasoning_tokens"
 _COST = "coalesce(r.cost_nusd, 0)"
@@ -61,7 +64,7 @@ _SUMS = f"""SUM({{sign}} * {{calls}}) AS events, SUM({{sign}} * {_COST} >> 32) A
     SUM({{sign}} * {{unpriced}}) AS unpriced"""
 WHOLE_SUMS = _SUMS.format(sign="1", calls="r.requests", unpriced="r.unpriced_requests")
 CUT_SUMS = {
-    table: _SUMS.format(sign=sign, calls="1", unpriced="(r.cost_nusd IS NULL)")
+    table: _SUMS.format(sign=sign, calls="1", unpriced="CASE WHEN r.cost_nusd IS NULL THEN 1 ELSE 0 END")
     for table, sign in (("event", "1"), ("entry", "r.sign"))
 }
 """The sums of cut hours by the table that they are read from; they add up."""
@@ -91,7 +94,10 @@ class Told(Enum):
 
 
 class SpanSums:
-    """One per process and kind of sum; several readers' threads may ask at once.
+    """One per process and kind of sum; several reads may ask at once.
+
+    Each works on a copy of its own and no lock is held while the database answers: it may
+    answer others meanwhile, in the same thread.
 
     Args:
         told: What is told apart.
@@ -110,52 +116,60 @@ class SpanSums:
         """Return what was used in each span; agents or models that used nothing may be missing.
 
         Args:
-            connection: With a snapshot begun. An older one than that of the call before makes
+            connection: With a snapshot begun. An older one than that of what is kept makes
                 everything be read anew, so ask here first.
             org: Whose use.
             spans: Half-open; each on its own.
             now: The present; only decides how finely its neighbourhood is cut.
         """
-        kept = self._of(org)
-        with kept.lock:
-            kept.follow(connection, org)
-            fine = Span(_day(now - _FINE_MICROS), _day(now) + MICROS_PER_DAY)
-            settled_to = hour_of(now) - MICROS_PER_HOUR
-            found = []
-            for span in spans:
-                if span.ends_at - span.starts_at > KEPT_DAYS_MAX * MICROS_PER_DAY:
-                    found.append(merged(_read(self._statements, connection, org, whole_and_cut(span))))
-                    continue
-                pieces = pieces_of(span, fine)
-                kept.read(connection, org, pieces)
-                found.append(kept.merged(pieces, settled_to))
-            kept.forget_oldest(self._pieces_max)
-            kept.size = sum(map(len, kept.pieces.values())) + sum(map(len, kept.settled.values()))
-        self._make_room()
+        kept = self._copy_of(org)
+        kept.follow(connection, org)
+        fine = Span(_day(now - _FINE_MICROS), _day(now) + MICROS_PER_DAY)
+        settled_to = hour_of(now) - MICROS_PER_HOUR
+        found = []
+        for span in spans:
+            if span.ends_at - span.starts_at > KEPT_DAYS_MAX * MICROS_PER_DAY:
+                found.append(merged(_read(self._statements, connection, org, whole_and_cut(span))))
+                continue
+            pieces = pieces_of(span, fine)
+            kept.read(connection, org, pieces)
+            found.append(kept.merged(pieces, settled_to))
+        kept.forget_oldest(self._pieces_max)
+        self._keep(org, kept)
         return found
 
-    def _of(self, org: Org) -> "_Kept":
+    def _copy_of(self, org: Org) -> "_Kept":
         with self._lock:
-            kept = self._kept.setdefault(org, _Kept(self._statements))
-            self._kept.move_to_end(org)
-            return kept
+            kept = self._kept.get(org)
+            return _Kept(self._statements) if kept is None else kept.copy()
 
-    def _make_room(self) -> None:
+    def _keep(self, org: Org, kept: "_Kept") -> None:
+        """Keep what a call has found, unless another one has seen a later batch meanwhile."""
+        kept.size = sum(map(len, kept.pieces.values())) + sum(map(len, kept.settled.values()))
         with self._lock:
+            there = self._kept.get(org)
+            if there is None or there.seq <= kept.seq:
+                self._kept[org] = kept
+            self._kept.move_to_end(org)
             while len(self._kept) > 1 and sum(kept.size for kept in self._kept.values()) > self._kept_max:
                 self._kept.popitem(last=False)
 
 
 class _Kept:
-    """One organisation's pieces, as they are after the batch numbered `seq`; its lock must be held."""
+    """One organisation's pieces, as they are after the batch numbered `seq`."""
 
     def __init__(self, statements: _Statements) -> None:
         self._statements = statements
-        self.lock = threading.Lock()
         self.seq = 0
         self.pieces: OrderedDict[Span, Uses] = OrderedDict()
         self.settled: OrderedDict[tuple[Span, ...], Uses] = OrderedDict()
         self.size = 0
+
+    def copy(self) -> "_Kept":
+        """Return one that may change by itself; no sum is ever changed, so they share those."""
+        other = _Kept(self._statements)
+        other.seq, other.pieces, other.settled = self.seq, self.pieces.copy(), self.settled.copy()
+        return other
 
     def follow(self, connection: Connection, org: Org) -> None:
         """Forget the pieces that were touched since, up to the snapshot's last batch."""
@@ -163,7 +177,9 @@ class _Kept:
         if last - self.seq > BATCHES_MAX or last < self.seq:
             self.pieces.clear()
         elif last > self.seq and self.pieces:
-            touched = {int(hour) for (hour,) in connection.execute(_TOUCHED, (org, self.seq))}
+            touched = {
+                hour for (hours,) in connection.execute(_TOUCHED, (org, self.seq)) for hour in _hours(hours)
+            }
             for piece in [piece for piece in self.pieces if _is_touched(piece, touched)]:
                 del self.pieces[piece]
         self.seq = last
