@@ -14,6 +14,9 @@ _NUL = "\x00"
 _SHOWN_NUL = "\ufffd"
 """PostgreSQL keeps no NUL in text; what a caller sent with one is kept with this in its place."""
 
+PORTION = 2_000
+"""Rows of a stream in memory: few enough for any table, and enough that the way there does not count."""
+
 
 class PostgresRows:
     """`storage.sql.ports.Rows`, all fetched already."""
@@ -57,6 +60,16 @@ class PostgresConnection:
             return PostgresRows(rows, len(rows))
         status = wait_for(self.own.execute(statement.text, *values))
         return PostgresRows((), _count(status))
+
+    def stream(self, sql: str, parameters: Sequence[Any] = (), /) -> Iterator[tuple[Any, ...]]:
+        """Give the rows of a SELECT, `PORTION` at a time, from a cursor that ends with the transaction."""
+        self._bind()
+        values = [storable(value) for value in parameters]
+        cursor = wait_for(self.own.cursor(spelled(sql).text, *values))
+        while portion := wait_for(cursor.fetch(PORTION)):
+            yield from map(tuple, portion)
+            if len(portion) < PORTION:
+                break
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
         """Run one statement for each row of parameters, all sent together."""

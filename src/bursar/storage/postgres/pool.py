@@ -219,7 +219,7 @@ class Pool:
                     max_cached_statement_lifetime=0,
                     server_settings=settings if self._is_pooled else settings | self._limits.settings,
                 )
-                await _prepare(own)
+                await prepare(own)
         except BaseException as error:
             self._note_lost(error)
             if own is not None:
@@ -253,7 +253,7 @@ def _cut(own: asyncpg.Connection) -> None:
         own.terminate()
 
 
-async def _prepare(own: asyncpg.Connection) -> None:
+async def prepare(own: asyncpg.Connection) -> None:
     """Let sums of integers come as integers. One transaction, or a pooler would change backends between."""
     await own.execute("BEGIN")
     await own.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text")

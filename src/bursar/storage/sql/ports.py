@@ -74,6 +74,10 @@ class Connection(Protocol):
         """Run one statement. Parameters are `?`, `?1` or `:name`, as SQLite writes them."""
         ...
 
+    def stream(self, sql: str, parameters: Sequence[Any] = (), /) -> Iterator[tuple[Any, ...]]:
+        """Give the rows of a SELECT, however many, a portion at a time; they end with the transaction."""
+        ...
+
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> object:
         """Run one statement for each row of parameters; the changes are not counted."""
         ...
