@@ -54,7 +54,6 @@ class SqlKeys:
 
     async def create(self, key: ApiKey, key_hash: bytes, *, actor: str) -> ApiKey:
         """Store a new key."""
-
         return await self._store.transact(
             lambda transaction: insert_key(transaction, key, key_hash, actor=actor)
         )
