@@ -17,6 +17,11 @@ BASE: Final = "0006"
 
 KEY_PARTS: Final = 16
 
+EARLY_TO: Final = 1_577_836_800_000_000
+LATE_FROM: Final = 2_208_988_800_000_000
+"""2020 and 2040 UTC. What a wrong clock says was before or after is in one part each, else anybody with a
+key could make a table for every month of ten thousand years."""
+
 _MEASURES = """
     requests BIGINT NOT NULL,
     errors BIGINT NOT NULL,
@@ -452,6 +457,9 @@ def statements() -> Iterator[str]:
         yield f"""CREATE TABLE event_key_{part} PARTITION OF event_key
             FOR VALUES WITH (MODULUS {KEY_PARTS}, REMAINDER {part})"""
         tables.append(f"event_key_{part}")
+    for table, bounds in (("event_early", ("MINVALUE", EARLY_TO)), ("event_late", (LATE_FROM, "MAXVALUE"))):
+        yield f"CREATE TABLE {table} PARTITION OF event FOR VALUES FROM ({bounds[0]}) TO ({bounds[1]})"
+        tables.append(table)
     for table in tables:
         if table not in GLOBAL_TABLES:
             yield from fence(table)

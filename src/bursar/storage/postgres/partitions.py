@@ -11,13 +11,11 @@ from typing import NamedTuple
 
 import asyncpg
 
-from bursar.storage.migrations.baseline import fence
-
-MONTHS_LOCK = (0x627273, -2)
-"""Of the advisory lock under which months are made, one process at a time."""
+from bursar.storage.migrations.baseline import EARLY_TO, LATE_FROM, fence
+from bursar.storage.postgres import locks
+from bursar.storage.postgres.opening import connected
 
 AHEAD = 3
-CONNECT_S = 4.0
 LOCK_MS = 4_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXISTING = """SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
@@ -45,11 +43,6 @@ class Month(NamedTuple):
         """Microseconds UTC."""
         since = datetime(self.year, self.month, 1, tzinfo=UTC) - _EPOCH
         return since // timedelta(microseconds=1)
-
-
-FIRST = Month(2020, 1)
-LAST = Month(2039, 12)
-"""What a wrong clock says happened before or after is in `event_early` and `event_late`."""
 
 
 def month_of(at: int) -> Month:
@@ -82,15 +75,9 @@ class Months:
         missing = {month_of(at) for at in instants} - self._known
         if not missing:
             return
-        own = await asyncpg.connect(
-            self._address, timeout=CONNECT_S, command_timeout=CONNECT_S, statement_cache_size=0
-        )
-        try:
-            async with own.transaction():
-                await own.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
-                await make(own, missing)
-        finally:
-            own.terminate()  # committed or not, it has nothing to say any more
+        async with connected(self._address) as own, own.transaction():
+            await own.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
+            await make(own, missing)
         self._known |= missing
 
     def forget(self) -> None:
@@ -105,26 +92,14 @@ def is_without_month(error: asyncpg.CheckViolationError) -> bool:
 
 async def make(own: asyncpg.Connection, months: Iterable[Month]) -> list[str]:
     """Make the partitions that are missing; return their names. Within a transaction of the caller's."""
-    first, second = MONTHS_LOCK
-    await own.execute(f"SELECT pg_advisory_xact_lock({first}, {second})")
+    await own.execute(f"SELECT pg_advisory_xact_lock{locks.MONTHS}")
     there = {row[0] for row in await own.fetch(_EXISTING)}
     made = []
     for month in sorted(set(months)):
-        if FIRST <= month <= LAST and month.table not in there:
+        if EARLY_TO <= month.starts_at < LATE_FROM and month.table not in there:
             await own.execute("; ".join(_statements(month)))
             made.append(month.table)
     return made
-
-
-def outer_statements() -> list[str]:
-    """Return the statements that make the partitions before `FIRST` and after `LAST`."""
-    made = "CREATE TABLE {} PARTITION OF event FOR VALUES FROM ({}) TO ({})"
-    return [
-        made.format("event_early", "MINVALUE", FIRST.starts_at),
-        *fence("event_early"),
-        made.format("event_late", LAST.following.starts_at, "MAXVALUE"),
-        *fence("event_late"),
-    ]
 
 
 def _statements(month: Month) -> list[str]:

@@ -5,13 +5,13 @@ steps' statements directly: loading alembic would double the time of the very fi
 `tests/storage/test_migrate.py` holds the two ways against each other.
 """
 
-import importlib.util
 import sqlite3
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from bursar.core.errors import InvalidInput
 from bursar.storage.migrations import HEAD
+from bursar.storage.migrations.steps import sqlite_steps
 
 
 def schema_version(connection: sqlite3.Connection) -> str | None:
@@ -28,10 +28,18 @@ def migrate(path: Path, connection: sqlite3.Connection) -> bool:
 
     The caller holds the data directory's lock, so no other process migrates meanwhile.
     All steps run in one transaction: a crash in the middle leaves the old schema.
+
+    Raises:
+        InvalidInput: A newer release has written it.
     """
     version = schema_version(connection)
     if version == HEAD:
         return False
+    if version is not None and version > HEAD:
+        raise InvalidInput(
+            f"{path} has schema {version}, which is newer than this release knows ({HEAD}); "
+            "use the release that wrote it, or a newer one"
+        )
     if version is None:
         _create(connection)
     else:
@@ -43,26 +51,15 @@ def _create(connection: sqlite3.Connection) -> None:
     """Run every step's statements on an empty file and mark it, in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _all_statements():
-            connection.execute(statement)
+        for step in sqlite_steps():
+            for statement in step.sqlite:
+                connection.execute(statement)
         connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
         connection.execute("INSERT INTO alembic_version (version_num) VALUES (?)", (HEAD,))
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-
-
-def _all_statements() -> Iterator[str]:
-    """Yield the statements of all steps, oldest first; their files sort by number."""
-    folder = files("bursar.storage.migrations") / "versions"
-    for step in sorted(Path(str(folder)).glob("[0-9]*.py")):
-        spec = importlib.util.spec_from_file_location(f"bursar_step_{step.stem}", step)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"cannot load the migration step {step}")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield from module.STATEMENTS
 
 
 def upgrade(path: Path) -> None:
