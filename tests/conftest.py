@@ -1,6 +1,63 @@
-"""Lets every test import `support`: the real server and the real program as processes."""
+"""Lets every test import `support`, and gives it a database of either engine."""
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).parent))
+
+from support import services
+from support.engines import FOLDER, KINDS, Database, is_missing, new_database
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say where this run's server is to be started, if a test needs it."""
+    if not hasattr(config, "workerinput"):
+        os.environ[FOLDER] = str(services.folder_for_tests())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Throw the server away when the run is over."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(os.environ.pop(FOLDER))
+        services.throw_away(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly that half of the proof is missing."""
+    if is_missing():
+        terminalreporter.section("PostgreSQL is missing", yellow=True)
+        terminalreporter.line("What has to hold on it as well was not proved: run `make services` as root.")
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which engine; who asks for it is run on both, SQLite's tests first."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database(kind: str, tmp_path: Path) -> Iterator[Database]:
+    """An empty database for one test."""
+    made = new_database(kind, tmp_path / "data")
+    yield made
+    made.drop()
+
+
+@pytest.fixture(scope="module")
+def module_database(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """An empty database for the tests of a module."""
+    made = new_database(kind, tmp_path_factory.mktemp("module") / "data")
+    yield made
+    made.drop()
+
+
+@pytest.fixture(scope="session")
+def session_database(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """An empty database for all tests of a folder, each of which takes an organisation of its own."""
+    made = new_database(kind, tmp_path_factory.mktemp("session") / "data")
+    yield made
+    made.drop()

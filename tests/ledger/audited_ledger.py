@@ -1,7 +1,6 @@
 """A real ledger file to write through the real pipeline, and to prove and break afterwards."""
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -26,13 +25,13 @@ from bursar.ingestion.intake import Intake, Receipt
 from bursar.ingestion.pipeline import BatchResult, process_batch
 from bursar.ledger.posting import Correction, correct
 from bursar.ledger.verification import VerifyReport
-from bursar.pricing.engine import CostBasis, PriceBook, canonical
-from bursar.storage.sql.directory import Limits
+from bursar.pricing.engine import CostBasis, PriceBook
+from bursar.storage.sql.directory import DEFAULT_LIMITS, Limits
 from bursar.storage.sql.keys import SqlKeys
 from bursar.storage.sql.organisations import SqlOrganisations
-from bursar.storage.sql.verify import verify_file
-from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.store import SqliteStore, SqliteTransaction
+from bursar.storage.sql.ports import Connection, Transaction
+from bursar.storage.sqlite.store import DATABASE_NAME
+from support.engines import Database, canonical_names, database_of
 
 Result = TypeVar("Result")
 
@@ -52,27 +51,37 @@ def event(name: str, at: int = NOON, **fields: object) -> UsageEvent:
 
 
 class AuditedLedger:
-    """An open file in `directory` with three organisations: acme (1), umbrella (2), initech (3)."""
+    """An open database, or a file in a directory, with organisations acme (1), umbrella (2), initech (3)."""
 
-    def __init__(self, directory: Path, limits: Limits | None = None) -> None:
-        self.directory = directory
+    def __init__(self, place: Database | Path, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.database = database_of(place)
+        self.directory = self.database.folder
         self.now = NOON
-        caps = {} if limits is None else {"limits": limits}
-        self.store = SqliteStore(directory, clock=lambda: self.now, canonicalise=canonical_names, **caps)
-        self.store.open()
-        self.reader = self.store.reader()
-        self.readers = SqliteReaders(self.store.reader)
+        self._runner = asyncio.Runner()
+        self.engine = self.database.engine(
+            clock=lambda: self.now, canonicalise=canonical_names, limits=limits
+        )
+        self.store, self.readers = self.engine.store, self.engine.readers
         self.book = PriceBook((), basis=CostBasis.AUTO)
         self.intake = Intake(self.store, self, lambda: self.now, coalesce_events_max=64)
         self._organisations = SqlOrganisations(self.store, self.readers)
-        known = asyncio.run(self._organisations.list())
+        known = self.wait(self._organisations.list())
         for name in ("acme", "umbrella", "initech")[len(known) :]:
             self.new_org(name)
         self.acme, self.umbrella, self.initech = Org(1), Org(2), Org(3)
 
     @property
     def path(self) -> Path:
-        return self.store.path
+        """SQLite's file."""
+        return self.directory / DATABASE_NAME
+
+    def wait(self, work: Awaitable[Result]) -> Result:
+        """Return what `work` gives, on the one loop that the engine's connections belong to."""
+
+        async def awaited() -> Result:
+            return await work
+
+        return self._runner.run(awaited())
 
     async def of(self, org: Org) -> PriceBook:
         assert org
@@ -80,10 +89,10 @@ class AuditedLedger:
 
     def new_org(self, name: str = "") -> Org:
         made = Organisation(org=Org(0), id=new_id(), name=name or new_id().hex(), zone="UTC", created_at=NOON)
-        return asyncio.run(self._organisations.create(made, actor="operator")).org
+        return self.wait(self._organisations.create(made, actor="operator")).org
 
-    def run(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
-        return asyncio.run(self.store.transact(work))
+    def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        return self.wait(self.store.transact(work))
 
     def post(self, events: Sequence[UsageEvent], org: Org | None = None) -> BatchResult:
         """One `process_batch` in one transaction."""
@@ -92,10 +101,10 @@ class AuditedLedger:
 
     def take(self, events: Sequence[UsageEvent], org: Org | None = None) -> Receipt:
         """The same through the intake."""
-        return asyncio.run(self.intake.record(org or self.acme, events))
+        return self.wait(self.intake.record(org or self.acme, events))
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in self.reader.execute(sql, values)]
+        return self.database.rows(sql, *values)
 
     def number(self, sql: str, *values: object) -> int:
         """The one integer of a query; NULL counts as 0."""
@@ -119,17 +128,17 @@ class AuditedLedger:
         key = ApiKey(org=self.acme, number=0, id=new_id(), name="k", prefix=keys.shown_prefix(raw),
                      scopes=frozenset({Scope.INGEST}), created_at=NOON)  # fmt: skip
         stored = SqlKeys(self.store, self.readers)
-        asyncio.run(stored.create(key, keys.hash_of(raw), actor="operator"))
+        self.wait(stored.create(key, keys.hash_of(raw), actor="operator"))
         if revoked:
-            asyncio.run(stored.revoke(self.acme, key.id, at=NOON, actor="operator"))
+            self.wait(stored.revoke(self.acme, key.id, at=NOON, actor="operator"))
 
     def verify(self) -> VerifyReport:
-        return verify_file(self.path)
+        return self.database.verify()
 
     def close(self) -> None:
-        self.reader.close()
-        self.readers.close()
-        self.store.close()
+        self.wait(self.engine.close())
+        self._runner.close()
+        self.database.release()
 
 
 _NAMED = "LEFT JOIN {0} ON {0}.org = r.org AND {0}.{1} = r.{1}"
@@ -140,10 +149,10 @@ DIMENSIONS = {
     "rollup_agent": 4, "rollup_project": 3, "rollup_feature": 2, "rollup_user": 2, "agent_total": 1, "run": 2
 }  # fmt: skip
 TOTALS = {
-    "rollup_agent": f"""SELECT hour, agent.name, model.name, billing, {_MEASURES}, hex(durations), first_at,
+    "rollup_agent": f"""SELECT hour, agent.name, model.name, billing, {_MEASURES}, durations, first_at,
         last_at FROM rollup_agent r {_NAMED.format("agent", "agent")} {_NAMED.format("model", "model")}
         WHERE r.org = ? ORDER BY 1, 2, 3, 4""",
-    "rollup_project": f"""SELECT hour, project.name, model.name, {_MEASURES}, hex(durations),
+    "rollup_project": f"""SELECT hour, project.name, model.name, {_MEASURES}, durations,
         first_at, last_at FROM rollup_project r {_NAMED.format("project", "project")}
         {_NAMED.format("model", "model")}
         WHERE r.org = ? ORDER BY 1, 2, 3""",
@@ -153,15 +162,10 @@ TOTALS = {
         FROM rollup_user r {_NAMED.format("user_label", "user")} WHERE r.org = ? ORDER BY 1, 2""",
     "agent_total": f"""SELECT agent.name, {_MEASURES}, first_at, last_at
         FROM agent_total r {_NAMED.format("agent", "agent")} WHERE r.org = ? ORDER BY 1""",
-    "run": f"SELECT hex(run), hex(parent), {_MEASURES}, first_at, last_at FROM run WHERE org = ? ORDER BY 1",
-    "unpriced_event": f"""SELECT model.name, occurred_at, hex(key)
+    "run": f"SELECT run, parent, {_MEASURES}, first_at, last_at FROM run WHERE org = ? ORDER BY 1",
+    "unpriced_event": f"""SELECT model.name, occurred_at, key
         FROM unpriced_event r {_NAMED.format("model", "model")} WHERE r.org = ? ORDER BY 1, 2, 3""",
 }
-
-
-def canonical_names(provider: str, model: str) -> tuple[str, str]:
-    named = canonical(provider, model)
-    return (named.provider, named.model)
 
 
 def fill(ledger: AuditedLedger) -> None:
@@ -191,7 +195,7 @@ def fill(ledger: AuditedLedger) -> None:
 def budget_spent(ledger: AuditedLedger) -> None:
     """Give `acme` a budget and spend something of it, with a hold and without; the auditor proves it."""
 
-    async def work(transaction: SqliteTransaction) -> None:
+    async def work(transaction: Transaction) -> None:
         budgets = transaction.unit(ledger.acme).budgets
         budget = Budget(id=bytes(16), limit=100, created_at=0)
         await budgets.put(budget)
@@ -217,7 +221,7 @@ def reprice(ledger: AuditedLedger) -> None:
     ]
     assert len(listed) == 2
 
-    async def work(transaction: SqliteTransaction) -> None:
+    async def work(transaction: Transaction) -> None:
         unit = transaction.unit(ledger.acme)
         batch = await unit.ledger.next_batch()
         for key in listed:
@@ -235,13 +239,13 @@ def reprice(ledger: AuditedLedger) -> None:
                 revisions=[standing.revision],
                 reason="reprice",
             )
-        hours = sorted({at - at % HOUR for (at,) in _times(transaction.connection, listed)})
+        hours = sorted({at - at % HOUR for (at,) in _times(unit.connection, listed)})
         await unit.ledger.close_batch(batch, at=ledger.now, hours=hours, events=0, entries=4)
 
     ledger.run(work)
 
 
-def _times(connection: sqlite3.Connection, listed: Iterable[bytes]) -> list[tuple[int]]:
+def _times(connection: Connection, listed: Iterable[bytes]) -> list[tuple[int]]:
     sql = "SELECT occurred_at FROM entry WHERE org = 1 AND key = ?"
     return [row for key in listed for row in connection.execute(sql, (key,))]
 

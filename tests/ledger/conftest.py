@@ -10,10 +10,12 @@ sys.path.append(str(Path(__file__).parent))
 
 from audited_ledger import AuditedLedger, fill
 
+from support.engines import Database
+
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[AuditedLedger]:
-    opened = AuditedLedger(tmp_path / "data")
+def ledger(database: Database) -> Iterator[AuditedLedger]:
+    opened = AuditedLedger(database)
     yield opened
     opened.close()
 

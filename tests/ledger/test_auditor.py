@@ -1,7 +1,8 @@
 """The background auditor: what was touched at once, everything each day, and a metric that stays."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from audited_ledger import HOUR, NOON, AuditedLedger, event, fill
@@ -180,6 +181,10 @@ def test_a_damaged_file_is_a_violation_not_a_failed_job(ledger: AuditedLedger, a
 def test_an_audit_does_not_delay_the_end_of_a_server() -> None:
     ran: list[str] = []
 
+    @asynccontextmanager
+    async def alone(_job: str) -> AsyncIterator[bool]:
+        yield True
+
     async def gather() -> None:
         ran.append("gather")
 
@@ -187,7 +192,7 @@ def test_an_audit_does_not_delay_the_end_of_a_server() -> None:
         ran.append("look")
 
     async def work() -> None:
-        schedule = Schedule([Job("gather", HOUR, gather), Job("audit", HOUR, look, at_stop=False)])
+        schedule = Schedule([Job("gather", HOUR, gather, gathers=True), Job("audit", HOUR, look)], alone)
         schedule.start()
         await schedule.stop()
 

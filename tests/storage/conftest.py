@@ -1,4 +1,4 @@
-"""Real files for the storage tests; the ledger they write is the one of `tests/ledger`."""
+"""Real databases for the storage tests; the ledger they write is the one of `tests/ledger`."""
 
 import sys
 from collections.abc import Iterator
@@ -10,20 +10,22 @@ sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 
 from audited_ledger import AuditedLedger
 
+from support.engines import Database
+
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[AuditedLedger]:
-    """A file of its own, proved when the test is over."""
-    opened = AuditedLedger(tmp_path / "data")
+def ledger(database: Database) -> Iterator[AuditedLedger]:
+    """A database of its own, proved when the test is over."""
+    opened = AuditedLedger(database)
     yield opened
     assert opened.verify().violations == ()
     opened.close()
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditedLedger]:
-    """One file for all examples, each in an organisation of its own; proved at the end."""
-    opened = AuditedLedger(tmp_path_factory.mktemp("shared"))
+def shared(session_database: Database) -> Iterator[AuditedLedger]:
+    """One database for all examples, each in an organisation of its own; proved at the end."""
+    opened = AuditedLedger(session_database)
     yield opened
     assert opened.verify().violations == ()
     opened.close()

@@ -19,7 +19,7 @@ def test_large_and_small_requests_take_turns(ledger: AuditedLedger) -> None:
         receipts = await asyncio.gather(*small[:25], *big, *small[25:])
         assert sum(len(receipt.duplicates) for receipt in receipts) == 300
 
-    asyncio.run(work())
+    ledger.wait(work())
     assert ledger.number("SELECT count(*) FROM event WHERE org = 1") == 600
     assert ledger.number("SELECT count(*) FROM event WHERE org = 2") == 50
 
@@ -32,7 +32,7 @@ def test_the_same_event_from_many_callers_counts_once(ledger: AuditedLedger) -> 
         )
         return [len(receipt.duplicates) for receipt in receipts]
 
-    found = asyncio.run(work())
+    found = ledger.wait(work())
     assert sum(found[:100]) == 99
     assert sum(found[100:]) == 200
 
@@ -52,7 +52,7 @@ def test_a_caller_that_goes_away_leaves_a_whole_batch_or_none(ledger: AuditedLed
         await asyncio.gather(*leaving, return_exceptions=True)
         assert (await staying).recorded == 1
 
-    asyncio.run(work())
+    ledger.wait(work())
     assert ledger.number("SELECT count(*) FROM event WHERE run IS NOT NULL") in {0, 300}
     assert ledger.take([*large("gone"), event("small"), event("stays", agent="a1")]).recorded == 302
     assert ledger.number("SELECT SUM(requests) FROM agent_total") == 302

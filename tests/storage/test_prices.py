@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from bursar.pricing.ports import UnpricedModel
 from bursar.storage.sql.directory import Limits
 from bursar.storage.sql.prices import SqlPrices
 from bursar.storage.sql.prices_unpriced import SqlUnpriced
+from support.engines import Database
 
 ACME, OTHER = Org(1), Org(2)
 RATES = (RateLine("input_tokens", 2_500_000_000), RateLine("output_tokens", 10_000_000_000))
@@ -45,20 +45,22 @@ class Prices:
         self.repricer = Repricer(ledger.store, SqlUnpriced(self.readers), ledger, lambda: ledger.now)
 
     def put(self, *overrides: PriceOverride, org: Org = ACME) -> list[bytes]:
-        done = asyncio.run(self.store.put_all(org, overrides, at=self.ledger.now, actor="tester"))
+        done = self.ledger.wait(self.store.put_all(org, overrides, at=self.ledger.now, actor="tester"))
         return [one.id for one in done]
 
     def listed(self, org: Org = ACME) -> list[PriceOverride]:
-        return [one.override for one in asyncio.run(self.store.list(org))]
+        return [one.override for one in self.ledger.wait(self.store.list(org))]
 
     def end(self, override_id: bytes, valid_to: int, org: Org = ACME) -> PriceOverride:
-        return asyncio.run(self.store.end(org, override_id, valid_to=valid_to, actor="tester")).override
+        return self.ledger.wait(self.store.end(org, override_id, valid_to=valid_to, actor="tester")).override
 
     def unpriced(self, org: Org = ACME, limit: int = 10) -> list[UnpricedModel]:
-        return list(asyncio.run(self.store.unpriced(org, limit=limit)))
+        return list(self.ledger.wait(self.store.unpriced(org, limit=limit)))
 
     def reprice(self, org: Org = ACME, events_max: int = 50_000, **query: object) -> Repriced:
-        return asyncio.run(self.repricer.reprice(RepriceQuery(org, "tester", **query), events_max=events_max))
+        return self.ledger.wait(
+            self.repricer.reprice(RepriceQuery(org, "tester", **query), events_max=events_max)
+        )
 
     def one(self, sql: str, *values: object) -> tuple[Any, ...]:
         return self.ledger.rows(sql, *values)[0]
@@ -300,7 +302,7 @@ def test_two_reprices_at_once_and_new_events_between_post_each_event_once(prices
         await prices.ledger.intake.record(ACME, [unknown(f"new{n}") for n in range(20)])
         return await both
 
-    done = asyncio.run(race())
+    done = prices.ledger.wait(race())
     assert sum(one.repriced for one in done) == 400
     assert cost(prices) == 420 * 350_000
 
@@ -313,8 +315,8 @@ def test_what_would_leave_64_bits_stays_unpriced_and_its_neighbours_get_their_pr
     assert prices.unpriced()[0].requests == 1
 
 
-def test_a_model_beyond_the_cap_of_names_is_priced_by_the_name_that_was_sent(tmp_path: Path) -> None:
-    ledger = AuditedLedger(tmp_path, limits=Limits(others=1))
+def test_a_model_beyond_the_cap_of_names_is_priced_by_the_name_that_was_sent(database: Database) -> None:
+    ledger = AuditedLedger(database, limits=Limits(others=1))
     prices = Prices(ledger)
     ledger.post([event("a"), unknown("b")])
     ledger.book = PriceBook([absolute("acme/own")])
