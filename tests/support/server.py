@@ -27,7 +27,7 @@ _KEY = re.compile(r"\bak_local_[0-9a-f]{64}\b")
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without our own variables, and `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BURSAR_")}
-    return {**kept, "NO_COLOR": "1", "COLUMNS": "200", **extra}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "200", "BURSAR_DRAIN_SECONDS": "0", **extra}
 
 
 class Server:

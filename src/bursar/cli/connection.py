@@ -1,11 +1,11 @@
 """How a command reaches the ledger: always as HTTP, over a socket or within this process.
 
     server runs on the data directory  →  its address and the operator's token, over the network
-    none runs                          →  take the lock, build the app, call it in process
+    none runs                          →  open the ledger, build the app, call it in process
 
 One path for both: same routes, same checks, same audit. `serve` leaves its address in
-`server.json`; what a dead server left behind is ignored, because the lock is what counts
-and the kernel frees it with the process.
+`server.json`; what a dead server left behind is ignored (`address`). A ledger file is opened
+by one process at a time; a database that many share is opened beside whoever else has it.
 """
 
 import asyncio
@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import httpx2
 import msgspec
 
-from bursar.cli.address import OPERATOR_TOKEN_NAME, ServerAddress, is_locked, running_address
+from bursar.cli.address import (
+    OPERATOR_TOKEN_NAME,
+    ServerAddress,
+    is_listening,
+    is_locked,
+    running_address,
+)
 from bursar.cli.configuration import load_settings
 from bursar.cli.failures import ExitCode, Failure
 from bursar.core.errors import Unavailable
@@ -133,23 +139,42 @@ def connect(data_dir: Path | None = None, org: str | None = None, *, may_create:
             directory and cannot be spoken to.
     """
     settings = load_settings(data_dir=data_dir, org=org)
+    is_said = org is not None or "org" in settings.model_fields_set
+    wanted = settings.org if is_said else ""
+    if settings.is_shared:
+        return _to_shared(settings, wanted)
+    return _to_file(settings, wanted, may_create=may_create)
+
+
+def _to_shared(settings: Settings, org: str) -> Connection:
+    """Return a way to a database that several processes may open."""
+    address = running_address(settings)
+    if address is not None and is_listening(address):
+        return _over_network(settings, address, org)
+    try:
+        # The jobs are for processes that stay.
+        return _in_process(settings.model_copy(update={"runs_jobs": False}), org)
+    except Unavailable as error:
+        raise Failure(error.detail, ExitCode.UNREACHABLE) from None
+
+
+def _to_file(settings: Settings, org: str, *, may_create: bool) -> Connection:
+    """Return a way to a ledger file, which one process has open."""
     if not may_create and not (settings.data_dir / DATABASE_NAME).exists():
         raise Failure(
             f"there is no ledger in {settings.data_dir}",
             ExitCode.NOT_FOUND,
             hint="Name another directory with --data-dir; `bursar init` or `bursar serve` makes a ledger.",
         )
-    is_said = org is not None or "org" in settings.model_fields_set
-    wanted = settings.org if is_said else ""
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         if not is_locked(settings.data_dir):
             try:
-                return _in_process(settings, wanted)
+                return _in_process(settings, org)
             except Unavailable:
                 pass  # somebody else was quicker: look again who it is
-        elif (address := running_address(settings.data_dir)) is not None:
-            return _over_network(settings, address, wanted)
+        elif (address := running_address(settings)) is not None:
+            return _over_network(settings, address, org)
         if time.monotonic() > deadline:
             raise Failure(
                 f"{settings.data_dir} is in use by another bursar process that takes no requests",
@@ -180,7 +205,7 @@ def _in_process(settings: Settings, org: str) -> Connection:
 
 def _over_network(settings: Settings, address: ServerAddress, org: str) -> Connection:
     try:
-        token = (settings.data_dir / OPERATOR_TOKEN_NAME).read_text().strip()
+        token = settings.operator_token or (settings.data_dir / OPERATOR_TOKEN_NAME).read_text().strip()
     except OSError as error:
         raise Failure(
             f"the operator's token in {settings.data_dir} cannot be read: {error.strerror}",

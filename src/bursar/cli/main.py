@@ -26,6 +26,7 @@ from bursar.cli import (
     imports,
     incidents,
     init,
+    jobs,
     keys,
     ledger,
     models,
@@ -52,6 +53,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command("serve")(serve.serve)
+app.command("jobs")(jobs.jobs)
 app.command("init")(init.init)
 app.command("report")(report.report)
 app.command("status")(status.status)

@@ -23,13 +23,43 @@ def serve(
         ),
     ] = None,
     data_dir: DataDir = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            envvar="BURSAR_WORKERS",
+            help="Processes that serve; more than one needs a PostgreSQL database.",
+            show_default="1",
+        ),
+    ] = None,
+    jobs: Annotated[
+        bool | None,
+        typer.Option(
+            "--jobs/--no-jobs",
+            envvar="BURSAR_RUNS_JOBS",
+            help="Run the background jobs too, or leave them to others.",
+            show_default="jobs",
+        ),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(envvar="BURSAR_LOG_LEVEL", help="debug, info, warning or error.", show_default="info"),
     ] = None,
 ) -> None:
     """Serve the API. The first run makes an organisation and prints its ingest key, once."""
-    settings = load_settings(host=host, port=port, data_dir=_given(data_dir), log_level=log_level)
+    flags: dict[str, object] = {
+        "host": host,
+        "port": port,
+        "data_dir": _given(data_dir),
+        "workers": workers,
+        "runs_jobs": jobs,
+        "log_level": log_level,
+    }
+    settings = load_settings(**flags)
+    if settings.workers > 1:
+        # Only here, as below: the parent of workers needs little.
+        from bursar.cli.supervising import supervise  # noqa: PLC0415
+
+        raise typer.Exit(supervise(settings, lambda: load_settings(**flags)))
     # Imports make much and throw little away; `serving` lets the collector on again.
     gc.disable()
     # Only here: the server is most of what there is to import.

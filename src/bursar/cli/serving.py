@@ -1,35 +1,30 @@
-"""The server process: socket, first run, what it says, and an orderly end.
+"""One server process: socket, database, first run, what it says, and an orderly end.
 
     bind → open the ledger → first organisation → listen → leave the address → serve → clean up
 
 The socket is bound before the ledger is opened, so that a taken port costs nothing. The
-address file appears when requests are answered and goes when the server ends.
+address file appears when requests are answered and goes when the server ends. With more
+than one worker, `supervising` binds the socket and each of its processes runs `serve_on`.
 """
 
 import asyncio
 import gc
-import os
-import shutil
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from shlex import quote
+from collections.abc import Callable
 
-import uvicorn
+from starlette.types import ASGIApp
 
-import bursar
-from bursar.cli.address import ServerAddress, remove_address, running_address, write_address
-from bursar.cli.failures import Failure
+from bursar.cli.address import leave_address, remove_address, running_address
+from bursar.cli.failures import ExitCode, Failure
+from bursar.cli.greeting import Start, data_place, greeting
+from bursar.cli.listening import Hooks, Listener
 from bursar.cli.logs import configure_logs
 from bursar.cli.output import write
+from bursar.cli.sockets import bind, url_of
 from bursar.core.errors import Unavailable
-from bursar.core.time import system_clock, text_from_micros
-from bursar.identity.keys import Scope
 from bursar.pricing.engine import warm_up
 from bursar.settings import Settings
 from bursar.wiring import Treasury
@@ -38,114 +33,84 @@ GC_THRESHOLDS = (50_000, 50, 50)
 """Fewer collections than Python's own: a request allocates much and leaves no cycles. Gave
 5 % on batched ingest."""
 
-BACKLOG = 2_048
-KEEP_ALIVE_S = 75
-SHUTDOWN_S = 10
-"""How long requests under way may take once the server is told to end."""
-
-LOCK_WAIT_S = 5.0
-"""How long to wait for a command that is just at work on the ledger."""
+OPEN_WAIT_S = 5.0
+"""How long to wait for a command that is just at work on the ledger, or for a database that begins."""
 
 _POLL_S = 0.05
-_OWNER_LINE = "Nobody owns the organisation yet. Become its owner (this link works once, for a day):"
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until a signal ends it.
 
     Raises:
-        Failure: The port is taken, or another process holds the data directory.
+        Failure: The port is taken, another process holds the data directory, or the
+            database does not answer.
     """
     configure_logs(settings.log_level)
-    listener = _bind(settings.host, settings.port)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, listener))
+    listener = bind(settings.host, settings.port)
 
+    def on_started(text: str) -> None:
+        write(text)
+        leave_address(settings, url_of(listener))
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    treasury = _open(settings)
-    url = _url(listener)
-    first_key = await _first_run(treasury)
-    link = await _owner_link(treasury, url)
-
-    def on_started() -> None:
-        write(_greeting(settings, url, first_key, link))
-        address = ServerAddress(url, os.getpid(), text_from_micros(system_clock()))
-        write_address(settings.data_dir, address)
-        _settle()
-
-    config = uvicorn.Config(
-        treasury.app,
-        loop="none",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-    )
     try:
-        await _Server(config, on_started).serve([listener])
+        serve_on(listener, settings, on_started)
     finally:
         remove_address(settings.data_dir)
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn, with a word when it listens, and signals that end it instead of killing it after."""
-
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_started = on_started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_started()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """End on the first signal, at once on the second."""
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
-            loop.add_signal_handler(number, self._on_signal)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
-
-    def _on_signal(self) -> None:
-        self.force_exit = self.should_exit
-        self.should_exit = True
+def serve_on(listener: socket.socket, settings: Settings, on_started: Callable[[str], None]) -> None:
+    """Serve on a bound socket; `on_started` gets the greeting once requests are answered."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(listener, settings, on_started))
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Failure(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="Choose another port with --port, or 0 for any free one.",
-        ) from None
-    listener.setblocking(False)  # noqa: FBT003 - its only form
-    return listener
+def serve_quietly(listener: socket.socket, settings: Settings, on_started: Callable[[], None]) -> None:
+    """Do the same for a worker that joins others: no first run, no greeting."""
+
+    async def serve() -> None:
+        treasury = _open(settings)
+        await _listen(listener, treasury, treasury.app, on_started)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve())
 
 
-def _url(listener: socket.socket) -> str:
-    """Return an address under which this machine reaches the socket."""
-    host, port = listener.getsockname()[:2]
-    host = _WILDCARDS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def run_jobs(settings: Settings) -> None:
+    """Run the background jobs, and tell on the socket how they are, until a signal ends it.
+
+    Raises:
+        Failure: The port is taken, or the database does not answer.
+    """
+    configure_logs(settings.log_level)
+    listener = bind(settings.host, settings.port)
+    text = f"Runs the jobs ({data_place(settings)}); health and metrics on {url_of(listener)}"
+
+    async def serve() -> None:
+        treasury = _open(settings)
+        await _listen(listener, treasury, treasury.system_app(), lambda: write(text))
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve())
+
+
+async def _serve(listener: socket.socket, settings: Settings, on_started: Callable[[str], None]) -> None:
+    treasury = _open(settings)
+    url = url_of(listener)
+    first_key = await treasury.found(settings.org, settings.zone)
+    text = greeting(settings, Start(url, first_key, await _owner_link(treasury, url)))
+    await _listen(listener, treasury, treasury.app, lambda: on_started(text))
+
+
+async def _listen(
+    listener: socket.socket, treasury: Treasury, app: ASGIApp, on_started: Callable[[], None]
+) -> None:
+    def started() -> None:
+        on_started()
+        _settle()
+
+    drain_s = treasury.settings.drain_seconds
+    await Listener(app, Hooks(started, treasury.drain), drain_s=drain_s).serve([listener])
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -158,25 +123,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _open(settings: Settings) -> Treasury:
     """Open the ledger, waiting a moment for a command that is just at work on it."""
-    deadline = time.monotonic() + LOCK_WAIT_S
+    deadline = time.monotonic() + OPEN_WAIT_S
     while True:
         try:
             return Treasury(settings, write=write)
         except Unavailable as error:
-            address = running_address(settings.data_dir)
+            if time.monotonic() > deadline and settings.is_shared:
+                raise Failure(error.detail, ExitCode.UNREACHABLE) from None
+            address = running_address(settings)
             if address is not None or time.monotonic() > deadline:
                 hint = None if address is None else f"A server runs at {address.url}, process {address.pid}."
                 raise Failure(error.detail, hint=hint) from None
         time.sleep(_POLL_S)
-
-
-async def _first_run(treasury: Treasury) -> str | None:
-    """Make the first organisation and return its ingest key; None when there is one already."""
-    if await treasury.organisations.list():
-        return None
-    settings = treasury.settings
-    made = await treasury.create_organisation(settings.org, settings.zone)
-    return await treasury.create_key(made.org, "first ingest key", frozenset({Scope.INGEST, Scope.READ}))
 
 
 async def _owner_link(treasury: Treasury, url: str) -> str | None:
@@ -194,46 +152,3 @@ def _settle() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     threading.Thread(target=warm_up, name="prices", daemon=True).start()
-
-
-def _program() -> str:
-    """Return how this program was called, so that a printed command can be pasted."""
-    called = sys.argv[0]
-    if shutil.which("bursar") == called or not Path(called).name.startswith("bursar"):
-        return "bursar"
-    return quote(os.path.relpath(called) if Path(called).is_relative_to(Path.cwd()) else called)
-
-
-def _greeting(settings: Settings, url: str, first_key: str | None, link: str | None) -> str:
-    data_dir = settings.data_dir.resolve()
-    if first_key is None:
-        line = f"Bursar {bursar.__version__} serves on {url} (data in {data_dir})"
-        return line if link is None else f"{line}\n{_OWNER_LINE}\n  {link}"
-    event = (
-        '{"events":[{"agent_name":"my-agent","provider":"openai","model":"gpt-4o","input_tokens":1500,'
-        '"output_tokens":800,"cost":0,"timestamp":"\'"$(date -u +%FT%TZ)"\'"}]}'
-    )
-    curl = (
-        f"curl -sS {url}/v1/ingest -H 'Authorization: Bearer {first_key}'"
-        f" -H 'Content-Type: application/json' -d '{event}'"
-    )
-    return "\n".join(
-        [
-            f"Bursar {bursar.__version__}",
-            f"  API   {url}",
-            f"  data  {data_dir}",
-            "",
-            f"First run: made the organisation {settings.org!r}. Its ingest key, shown only now:",
-            "",
-            f"  {first_key}",
-            "",
-            "Record a first event:",
-            "",
-            f"  {curl}",
-            "",
-            "See what it cost:",
-            "",
-            f"  {_program()} report --data-dir {quote(str(settings.data_dir))}",
-            *([] if link is None else ["", _OWNER_LINE, "", f"  {link}"]),
-        ]
-    )

@@ -1,59 +1,82 @@
 """Run jobs at intervals within the server's loop, one task each.
 
 A job that fails is logged and comes again at its next time: no failure ends the schedule.
-Intervals count from the end of a run, so a slow run never overlaps itself.
+Intervals count from the end of a run, so a slow run never overlaps itself. Where several
+processes have one database, each run of a job takes place in one of them.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 import structlog
 
 _log = structlog.get_logger()
 
+STOP_S = 5.0
+"""How long the last runs may take together: a database that is away must not keep a process from ending."""
+
+Leading = Callable[[str], AbstractAsyncContextManager[bool]]
+"""Tells whether this process may run the job of that name now, and keeps others from it meanwhile."""
+
 
 class Job(NamedTuple):
-    """What to run, how often, under which name; and whether once more at the end.
+    """What to run, how often, under which name.
 
-    `at_stop` is for jobs that write down what was gathered in memory.
+    A job that `gathers` writes down what this process has in memory: it runs in every
+    process, and once more at the end. Every other job looks after the whole database.
     """
 
     name: str
     every_s: float
     run: Callable[[], Awaitable[None]]
-    at_stop: bool = True
+    gathers: bool = False
 
 
 class Schedule:
-    """The running jobs of one process."""
+    """The running jobs of one process.
 
-    def __init__(self, jobs: list[Job]) -> None:
-        self._jobs = jobs
+    Args:
+        jobs: All of them.
+        leading: Of the database.
+        runs_shared: Whether this process looks after the database too, beside what it gathers.
+    """
+
+    def __init__(self, jobs: list[Job], leading: Leading, *, runs_shared: bool = True) -> None:
+        self._jobs = [job for job in jobs if job.gathers or runs_shared]
+        self._leading = leading
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin; the first run of each job comes after its interval."""
-        self._tasks = [asyncio.create_task(_repeat(job), name=job.name) for job in self._jobs]
+        self._tasks = [asyncio.create_task(self._repeat(job), name=job.name) for job in self._jobs]
 
     async def stop(self) -> None:
         """End all jobs, then run those that gather a last time so that nothing is left behind."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for job in self._jobs:
-            if job.at_stop:
-                await _run(job)
+        try:
+            async with asyncio.timeout(STOP_S):
+                for job in self._jobs:
+                    if job.gathers:
+                        await self._run(job)
+        except TimeoutError:
+            _log.warning("jobs_cut_short", after_s=STOP_S)
 
+    async def _repeat(self, job: Job) -> None:
+        while True:
+            await asyncio.sleep(job.every_s)
+            await self._run(job)
 
-async def _repeat(job: Job) -> None:
-    while True:
-        await asyncio.sleep(job.every_s)
-        await _run(job)
-
-
-async def _run(job: Job) -> None:
-    try:
-        await job.run()
-    except Exception:  # noqa: BLE001 - a job must not end the schedule; logged in full
-        _log.exception("job_failed", job=job.name)
+    async def _run(self, job: Job) -> None:
+        try:
+            if job.gathers:
+                await job.run()
+                return
+            async with self._leading(job.name) as leads:
+                if leads:
+                    await job.run()
+        except Exception:  # noqa: BLE001 - a job must not end the schedule; logged in full
+            _log.exception("job_failed", job=job.name)

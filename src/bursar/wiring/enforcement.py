@@ -108,7 +108,7 @@ class Enforcement:
         return [
             Job("holds", DUE_SECONDS, self._due.run_quick_everywhere),
             Job("windows", WINDOW_SECONDS, self._due.run_everywhere),
-            Job("sketches", SKETCH_SECONDS, self.sketches.flush),
+            Job("sketches", SKETCH_SECONDS, self.sketches.flush, gathers=True),
         ]
 
     async def run_due(self) -> None:

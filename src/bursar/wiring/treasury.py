@@ -5,13 +5,11 @@
 `cli serve` runs the app behind a socket; the other commands call the same app in process.
 """
 
-import os
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
@@ -52,9 +50,12 @@ from bursar.storage.sql.admission import SqlAdmissionReader
 from bursar.storage.sql.audit_log import SqlAuditLog
 from bursar.storage.sql.cursors import SqlCursors
 from bursar.storage.sql.event_pages import SqlEvents
+from bursar.storage.sql.founding import SqlFounding
 from bursar.storage.sql.identity import SqlIdentity
 from bursar.storage.sql.keys import SqlKeys
+from bursar.storage.sql.marks import Kept
 from bursar.storage.sql.organisations import SqlOrganisations
+from bursar.storage.sql.ports import EVERY_ORG
 from bursar.storage.sql.prices import SqlPrices
 from bursar.storage.sql.prices_unpriced import SqlUnpriced
 from bursar.storage.sql.quarantine import SqlQuarantine
@@ -70,8 +71,10 @@ from bursar.wiring.dashboard import dashboard_routers
 from bursar.wiring.enforcement import Enforcement
 from bursar.wiring.engines import open_engine
 from bursar.wiring.identity import Identity
+from bursar.wiring.operator_token import operator_token
 
-OPERATOR_TOKEN_NAME = "operator.token"  # noqa: S105 - a file's name
+FIRST_SCOPES = frozenset({Scope.INGEST, Scope.READ})
+"""One key that records and reads is what a client of the four products expects."""
 
 
 class Treasury:
@@ -96,14 +99,16 @@ class Treasury:
         self.clock = clock
         self.engine = open_engine(settings, clock)
         self.store, self._readers = self.engine.store, self.engine.readers
-        self.operator_token = _operator_token(settings.data_dir)
+        self.is_draining = False
+        self.operator_token = operator_token(settings)
         self.organisations = SqlOrganisations(self.store, self._readers)
         self.keys = SqlKeys(self.store, self._readers)
         self.cursors = SqlCursors(self.store, self._readers, clock)
         self.reports = SqlReports(self._readers)
         self.events = SqlEvents(self._readers)
         self.prices = SqlPrices(self.store, self._readers, clock)
-        self.books = Books(self._load_book)
+        self.books = Books(self._load_book, self.engine.changes.catch_up)
+        self.engine.changes.on(Kept.PRICES, self.books.forget)
         self.enforcement = Enforcement(
             self.engine, self.keys, self.organisations, clock=clock, monotonic=monotonic
         )
@@ -130,11 +135,14 @@ class Treasury:
         audit = AuditJob(self.engine.auditor(clock), self.ledger_metrics, clock)
         self.schedule = Schedule(
             [
-                Job("key_usage", settings.key_usage_seconds, self.authenticator.flush),
-                Job("audit", settings.audit_seconds, audit.run, at_stop=False),
+                Job("key_usage", settings.key_usage_seconds, self.authenticator.flush, gathers=True),
+                Job("audit", settings.audit_seconds, audit.run),
                 *self.enforcement.jobs(),
-            ]
+            ],
+            self.engine.leading,
+            runs_shared=settings.runs_jobs,
         )
+        self._http_metrics = HttpMetrics(self.registry)
         self.app = self._build_app()
 
     def _open_doors(self, write: Callable[[str], object]) -> None:
@@ -166,21 +174,45 @@ class Treasury:
         self.identity.close()
         await self.engine.close()
 
+    def drain(self) -> None:
+        """Say from now on that this process is about to end: no balancer shall send it more."""
+        self.is_draining = True
+
+    async def found(self, name: str, zone: str) -> str | None:
+        """Make the first organisation with its first key, and return that; None when there is one.
+
+        Of several processes that begin together on an empty database, one makes them.
+        """
+        organisation, (raw, key) = self._organisation(name, zone), self._key("first ingest key", FIRST_SCOPES)
+        founding = SqlFounding(self.store)
+        is_made = await founding.found(organisation, key, keys.hash_of(raw), actor="operator")
+        return raw if is_made else None
+
     async def create_organisation(self, name: str, zone: str) -> Organisation:
         """Make an organisation.
 
         Raises:
             Conflict: The name is taken.
         """
-        made = Organisation(org=Org(0), id=new_id(), name=name, zone=zone, created_at=self.clock())
-        return await self.organisations.create(made, actor="operator")
+        return await self.organisations.create(self._organisation(name, zone), actor="operator")
 
     async def create_key(
         self, org: Org, name: str, scopes: frozenset[Scope], environment: str = "local"
     ) -> str:
         """Make a key and return its raw text, which is stored nowhere."""
+        raw, key = self._key(name, scopes, org=org, environment=environment)
+        await self.keys.create(key, keys.hash_of(raw), actor="operator")
+        return raw
+
+    def _organisation(self, name: str, zone: str) -> Organisation:
+        return Organisation(org=Org(0), id=new_id(), name=name, zone=zone, created_at=self.clock())
+
+    def _key(
+        self, name: str, scopes: frozenset[Scope], *, org: Org = EVERY_ORG, environment: str = "local"
+    ) -> tuple[str, ApiKey]:
+        """Return a new key's raw text, and the key."""
         raw = keys.generate(environment)
-        key = ApiKey(
+        return raw, ApiKey(
             org=org,
             number=0,
             id=new_id(),
@@ -189,17 +221,15 @@ class Treasury:
             scopes=scopes,
             created_at=self.clock(),
         )
-        await self.keys.create(key, keys.hash_of(raw), actor="operator")
-        return raw
 
     async def _load_book(self, org: Org) -> PriceBook:
-        organisation = next(one for one in await self.organisations.list() if one.org == org)
+        organisation = await self.organisations.get(org)
         overrides = [stored.override for stored in await self.prices.list(org)]
         return PriceBook(overrides, basis=CostBasis(organisation.cost_basis))
 
     async def _book(self, org: Org) -> PriceBook:
-        """Return the organisation's book with all that it can do, not only price."""
-        book = await self.books.of(org)
+        """Return the organisation's book as it is now, with all that it can do, not only price."""
+        book = await self.books.latest(org)
         assert isinstance(book, PriceBook)  # noqa: S101 - made by `_load_book`
         return book
 
@@ -211,6 +241,14 @@ class Treasury:
         metrics.conflicts.inc(len(receipt.conflicts))
         metrics.quarantined.inc(len(receipt.quarantined))
         metrics.unpriced.inc(receipt.unpriced)
+
+    def system_app(self) -> ASGIApp:
+        """Return the app of a process that serves nothing but health and metrics."""
+        app = create_app([self._system_router()], lifespan=self._lifespan, hot_paths={})
+        return Edge(app, {}, self._http_metrics)
+
+    def _system_router(self) -> APIRouter:
+        return system_router(self._probe, self.registry, self.settings.metrics_token)
 
     def _build_app(self) -> ASGIApp:
         settings = self.settings
@@ -247,7 +285,7 @@ class Treasury:
             imports_router(guard, self.cursors, limits),
             prices_router(guard, self.prices, self._book, self.books.forget, self.clock),
             models_router(guard, lists, self.prices, self.repricer, book_of=self._book, clock=self.clock),
-            system_router(self._probe, self.registry, settings.metrics_token),
+            self._system_router(),
             *self.enforcement.routers(guard),
             *client_routers(self, guard),
             *self.identity.routers(
@@ -267,7 +305,7 @@ class Treasury:
             ("POST", "/v1/events"): events,
             **self.enforcement.hot(self.authenticator, limits, self.intake, self.books),
         }
-        return Edge(app, hot, HttpMetrics(self.registry))
+        return Edge(app, hot, self._http_metrics)
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -285,6 +323,7 @@ class Treasury:
             "kafka": "not_configured",
             "engine": self.engine.version,
             "clock": self.enforcement.clock_state,
+            "draining": self.is_draining,
         }
 
 
@@ -302,15 +341,3 @@ def verify_file(path: Path, progress: Callable[[int, int], None] | None = None) 
         Unavailable: It cannot be read here, for example because its write-ahead log cannot.
     """
     return verify.verify_file(path / DATABASE_NAME if path.is_dir() else path, progress)
-
-
-def _operator_token(data_dir: Path) -> str:
-    """Return the operator's token, made on first use and readable by its owner only."""
-    path = data_dir / OPERATOR_TOKEN_NAME
-    if path.exists():
-        return path.read_text().strip()
-    token = f"op_{secrets.token_hex(32)}"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token)
-    return token

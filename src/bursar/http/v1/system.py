@@ -24,9 +24,9 @@ def system_router(probe: StatusProbe, registry: CollectorRegistry, metrics_token
 
     @router.get("/readyz", operation_id="ready")
     async def readyz() -> JSONResponse:
-        """Say whether requests can be served now; 503 when they cannot."""
+        """Say whether requests should be sent here now; 503 when not, as while the server is about to end."""
         status = await probe()
-        is_ready = status["database"] == "ok"
+        is_ready = status["database"] == "ok" and not status["draining"]
         return JSONResponse({"ready": is_ready, **status}, status_code=200 if is_ready else 503)
 
     @router.get("/v1/status", operation_id="status")
