@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -9,6 +10,9 @@ import asyncpg
 from bursar.core.errors import Unavailable
 from bursar.ledger.ports import LedgerAuditor
 from bursar.ledger.verification import Findings, VerifyReport
+from bursar.storage.postgres.errors import translated_errors
+from bursar.storage.postgres.fitness import made_fit
+from bursar.storage.postgres.leadership import Leadership
 from bursar.storage.postgres.marks import Marks
 from bursar.storage.postgres.partitions import Months
 from bursar.storage.postgres.pool import Pool
@@ -49,16 +53,27 @@ class PostgresEngine:
         few = max(2, connections // 2)
         self._reports = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
         self._short = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
-        self.store = PostgresStore(self._work, Directories(canonicalise, clock, limits), Months(address))
+        self._months = Months(address)
+        self.store = PostgresStore(self._work, Directories(canonicalise, clock, limits), self._months)
         self.readers = PostgresReaders(self._reports, self._short)
         self.changes = Marks(self.readers)
         self.version = "postgresql"
+        self.remarks: tuple[str, ...] = ()
+        self._clock = clock
+        self._last_decided_at = 0
+        self._leadership = Leadership(address)
 
     def open(self) -> None:
-        """See the protocol."""
+        """Look whether the database will do; make its schema if it has none."""
+        with ThreadPoolExecutor(1) as thread:  # the caller's loop may be running
+            fit = thread.submit(lambda: asyncio.run(made_fit(self._address, self._clock()))).result()
+        self.version = f"postgresql {fit.version}"
+        self.remarks = fit.remarks
+        self._last_decided_at = fit.last_decided_at
 
     async def close(self) -> None:
         """Close every connection."""
+        self._leadership.end()
         for pool in (self._work, self._reports, self._short):
             await pool.close()
 
@@ -72,17 +87,26 @@ class PostgresEngine:
         return True
 
     def last_decided_at(self) -> int:
-        """Return 0: each transaction that decides reads it anew."""
-        return 0
+        """Return what it was at the start; a transaction that decides reads it anew."""
+        return self._last_decided_at
+
+    async def make_room(self) -> None:
+        """Make the partitions of the months to come."""
+        with translated_errors():
+            await self._months.make_ahead(self._clock())
+
+    def hear_decisions(self, hear: Callable[[int], None]) -> None:
+        """See the protocol."""
+        self.store.hear = hear
 
     def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:  # noqa: ARG002
         """Return what proves the database beside its work."""
         return _NoAuditor()
 
     @asynccontextmanager
-    async def leading(self, job: str) -> AsyncIterator[bool]:  # noqa: ARG002
-        """See the protocol."""
-        yield True
+    async def leading(self, job: str) -> AsyncIterator[bool]:
+        """Whoever runs a job first goes on to, until it ends; the others then take its place."""
+        yield await self._leadership.takes(job)
 
 
 class _NoAuditor:

@@ -5,7 +5,7 @@ insert waits for it. There is no default partition, since attaching would have t
 under a lock that stops every insert.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -75,10 +75,17 @@ class Months:
         missing = {month_of(at) for at in instants} - self._known
         if not missing:
             return
+        await self._make(missing)
+
+    async def make_ahead(self, now: int) -> None:
+        """Make the months that will be needed next."""
+        await self._make(months_ahead(now))
+
+    async def _make(self, months: Collection[Month]) -> None:
         async with connected(self._address) as own, own.transaction():
             await own.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
-            await make(own, missing)
-        self._known |= missing
+            await make(own, months)
+        self._known.update(months)
 
     def forget(self) -> None:
         """Ask the database again: a month was taken away."""

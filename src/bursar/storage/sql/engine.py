@@ -36,6 +36,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is not as it should be with an open database, a sentence each."""
+        ...
+
+    @property
     def store(self) -> Store:
         """Its writing side."""
         ...
@@ -69,6 +74,14 @@ class Engine(Protocol):
 
     def last_decided_at(self) -> int:
         """Return the latest time by which budgets were decided, as far as it is known: 0 for none."""
+        ...
+
+    def hear_decisions(self, hear: Callable[[int], None]) -> None:
+        """Have `hear` told, within each transaction that decides, by which time others have decided."""
+        ...
+
+    async def make_room(self) -> None:
+        """Prepare for the time to come what the engine wants to have ready; to be called every hour."""
         ...
 
     def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:

@@ -17,6 +17,7 @@ class SqliteEngine:
     """`storage.sql.engine.Engine` over the file in `data_dir`."""
 
     version = ENGINE
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -51,6 +52,12 @@ class SqliteEngine:
     def last_decided_at(self) -> int:
         """Return the latest time by which budgets were decided."""
         return self.store.last_decided_at()
+
+    def hear_decisions(self, hear: Callable[[int], None]) -> None:
+        """Nobody else decides."""
+
+    async def make_room(self) -> None:
+        """Do nothing: a file grows by itself."""
 
     def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:
         """Return what proves the file beside its work."""
