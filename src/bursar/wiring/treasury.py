@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
@@ -73,8 +74,13 @@ from bursar.wiring.engines import open_engine
 from bursar.wiring.identity import Identity
 from bursar.wiring.operator_token import operator_token
 
+ROOM_SECONDS = 3_600.0
+"""How often the engine prepares for the time to come."""
+
 FIRST_SCOPES = frozenset({Scope.INGEST, Scope.READ})
 """One key that records and reads is what a client of the four products expects."""
+
+_log = structlog.get_logger()
 
 
 class Treasury:
@@ -137,6 +143,7 @@ class Treasury:
             [
                 Job("key_usage", settings.key_usage_seconds, self.authenticator.flush, gathers=True),
                 Job("audit", settings.audit_seconds, audit.run),
+                Job("room", ROOM_SECONDS, self.engine.make_room),
                 *self.enforcement.jobs(),
             ],
             self.engine.leading,
@@ -164,7 +171,9 @@ class Treasury:
         self.identity.on_change(self.authenticator.forget)
 
     async def start(self) -> None:
-        """Begin the jobs."""
+        """Say what is not as it should be with the database, and begin the jobs."""
+        for remark in self.engine.remarks:
+            _log.warning("database_remark", remark=remark)
         self.schedule.start()
 
     async def stop(self) -> None:
@@ -322,6 +331,7 @@ class Treasury:
             "redis": "not_configured",
             "kafka": "not_configured",
             "engine": self.engine.version,
+            "remarks": list(self.engine.remarks),
             "clock": self.enforcement.clock_state,
             "draining": self.is_draining,
         }

@@ -27,7 +27,7 @@ _FACTS = """SELECT current_setting('server_version_num')::integer AS number,
         split_part(current_setting('server_version'), ' ', 1) AS version,
         current_setting('server_encoding') AS encoding,
         current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
-        pg_is_in_recovery() AS is_standby, rolname AS role, rolsuper OR rolbypassrls AS is_unbound
+        pg_is_in_recovery() AS is_standby, rolsuper OR rolbypassrls AS is_unbound
     FROM pg_roles WHERE rolname = current_user"""
 _LAST_DECIDED = "SELECT coalesce(max(last_at), 0) FROM bursar.decision_clock"
 
@@ -96,6 +96,6 @@ def _faults(facts: asyncpg.Record) -> Iterator[str]:
 def _remarks(facts: asyncpg.Record) -> Iterator[str]:
     if facts["is_unbound"]:
         yield (
-            f"PostgreSQL's row-level security does not bind the role {facts['role']}: it is a superuser, or "
-            "has BYPASSRLS; use a role of its own that owns the database"
+            "row-level security does not bind the role of database_url: it is a superuser, or has "
+            "BYPASSRLS; use a role of its own that owns the database"
         )
