@@ -16,7 +16,7 @@ from starlette.responses import Response
 import bursar
 from bursar.core.errors import AppError
 from bursar.http.pages import pages_router
-from bursar.web.problems import PROBLEM_TYPE, encode, problem, problem_of, status_of
+from bursar.web.problems import PROBLEM_TYPE, encode, problem, problem_of, retry_after_s, status_of
 
 HotPaths = Mapping[str, Mapping[str, object]]
 """OpenAPI operations by path and method."""
@@ -109,7 +109,11 @@ def _response(status: int, body: Mapping[str, object]) -> Response:
 async def _on_app_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, AppError):
         raise error
-    return _response(status_of(error), problem_of(error))
+    response = _response(status_of(error), problem_of(error))
+    wait_s = retry_after_s(error)
+    if wait_s:
+        response.headers["retry-after"] = str(wait_s)
+    return response
 
 
 async def _on_unexpected_error(_request: Request, _error: Exception) -> Response:

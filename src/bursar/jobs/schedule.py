@@ -1,6 +1,7 @@
 """Run jobs at intervals within the server's loop, one task each.
 
-A job that fails is logged and comes again at its next time: no failure ends the schedule.
+A job that fails is logged and comes again at its next time: no failure ends the schedule. One
+that cannot work now, since the database is away, says so once and goes on by itself.
 Intervals count from the end of a run, so a slow run never overlaps itself. Where several
 processes have one database, each run of a job takes place in one of them.
 """
@@ -11,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 import structlog
+
+from bursar.core.errors import Unavailable
 
 _log = structlog.get_logger()
 
@@ -47,6 +50,7 @@ class Schedule:
         self._jobs = [job for job in jobs if job.gathers or runs_shared]
         self._leading = leading
         self._tasks: list[asyncio.Task[None]] = []
+        self._waiting: set[str] = set()
 
     def start(self) -> None:
         """Begin; the first run of each job comes after its interval."""
@@ -74,9 +78,18 @@ class Schedule:
         try:
             if job.gathers:
                 await job.run()
-                return
-            async with self._leading(job.name) as leads:
-                if leads:
-                    await job.run()
+            else:
+                async with self._leading(job.name) as leads:
+                    if leads:
+                        await job.run()
+        except Unavailable as error:
+            # Said once, however long it lasts: the job comes again, and so does whoever reads the log.
+            if job.name not in self._waiting:
+                _log.warning("job_waits", job=job.name, reason=error.detail)
+                self._waiting.add(job.name)
         except Exception:  # noqa: BLE001 - a job must not end the schedule; logged in full
             _log.exception("job_failed", job=job.name)
+        else:
+            if job.name in self._waiting:
+                _log.info("job_goes_on", job=job.name)
+                self._waiting.discard(job.name)

@@ -19,7 +19,7 @@ from bursar.core.errors import AppError
 from bursar.core.ids import new_id
 from bursar.web.bodies import Disconnected, bound_for_strangers
 from bursar.web.metrics import HttpMetrics
-from bursar.web.problems import PROBLEM_TYPE, encode, problem, problem_of, status_of
+from bursar.web.problems import PROBLEM_TYPE, encode, problem, problem_of, retry_after_s, status_of
 
 _log = structlog.get_logger()
 _SLASHES = re.compile(r"/{2,}")
@@ -69,7 +69,8 @@ class Edge:
         except Disconnected:
             status = 499
         except AppError as error:
-            await respond(send_with_id, status_of(error), problem_of(error))
+            headers = ((b"retry-after", str(wait_s).encode()),) if (wait_s := retry_after_s(error)) else ()
+            await respond(send_with_id, status_of(error), problem_of(error), headers=headers)
         except Exception:  # noqa: BLE001 - the last place that can still answer; logged in full
             _log.exception("request_failed", request_id=request_id.decode(), path=path)
             detail = "an unexpected error; the server's log has it under this request id"

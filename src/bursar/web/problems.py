@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bursar.core.errors import AppError, Kind, RateLimited, StorageFull
+from bursar.core.errors import AppError, Kind, RateLimited, StorageFull, Unavailable
 
 STATUS = {
     Kind.INVALID: 422,
@@ -41,12 +41,22 @@ _TITLES = {
 }
 PROBLEM_TYPE = b"application/problem+json"
 
+RETRY_AFTER_S = 2
+"""What a caller is asked to wait when we cannot work; a published client clamps to 1–10 anyway."""
+
 encode = msgspec.json.Encoder().encode
 
 
 def status_of(error: AppError) -> int:
     """Return the HTTP status of an error; a full disk is 507, anything else by its kind."""
     return 507 if isinstance(error, StorageFull) else STATUS[error.kind]
+
+
+def retry_after_s(error: AppError) -> int | None:
+    """Return when to come again with the same request; None where that would change nothing."""
+    if isinstance(error, RateLimited):
+        return error.retry_after_s
+    return RETRY_AFTER_S if isinstance(error, Unavailable) else None
 
 
 def problem(
@@ -73,6 +83,7 @@ def problem_of(error: AppError) -> dict[str, object]:
     extra: dict[str, object] = dict(error.more)
     if error.field is not None:
         extra["field"] = error.field
-    if isinstance(error, RateLimited):
-        extra["retry_after_s"] = error.retry_after_s
+    wait_s = retry_after_s(error)
+    if wait_s is not None:
+        extra["retry_after_s"] = wait_s
     return problem(status_of(error), error.code, error.detail, extra)

@@ -3,7 +3,7 @@
     authenticate → read and inflate → decode → record durably → answer 202
 
 The client behind it throws a batch away on any status but 200, 202 and 429, so everything
-that is our own trouble (a full disk, shutdown, overload) answers 429 `burst` with
+that is our own trouble (a full disk, a lost database, overload) answers 429 `burst` with
 `Retry-After`, and a batch with bad items is recorded as far as it is good before it is
 answered 422. The same client stops its agent on a 429 with one of three reasons: how a
 budget that is used up, or a kill, reaches it (`stops`).
@@ -25,10 +25,7 @@ from bursar.ingestion.intake import Intake, Receipt
 from bursar.web.bodies import read_body
 from bursar.web.edge import respond
 from bursar.web.principal import Authenticator
-from bursar.web.problems import problem
-
-RETRY_AFTER_S = 2
-"""What a caller is asked to wait when we cannot write; its client clamps to 1–10 anyway."""
+from bursar.web.problems import RETRY_AFTER_S, problem
 
 Reader = Callable[[Receive, bytes], Awaitable[bytes]]
 
@@ -75,6 +72,12 @@ class IngestEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        try:
+            await self._serve(scope, receive, send)
+        except Unavailable as error:
+            await respond_burst(send, error)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = await self._authenticator.principal(scope["headers"])
         principal.require(KeyScope.INGEST)
         organisation = await self._admission.of(principal.org)
@@ -89,9 +92,6 @@ class IngestEndpoint:
         receipt = Receipt(None, 0)
         try:
             receipt = await self._intake.record(principal.org, decoded.events)
-        except Unavailable as error:
-            await respond_burst(send, error)
-            return
         finally:
             if organisation is not None:
                 fresh = receipt.recorded - len(receipt.duplicates)

@@ -56,6 +56,12 @@ class TrackEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: 201 and the recorded event's id."""
+        try:
+            await self._serve(scope, receive, send)
+        except Unavailable as error:
+            await respond_burst(send, error)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = await self._authenticator.principal(scope["headers"])
         principal.require(KeyScope.INGEST)
         await self._admission.require_open(principal.org)
@@ -67,11 +73,7 @@ class TrackEndpoint:
             raise InvalidInput("the body must be an object")
         key = body.get("idempotencyKey") or _header_key(scope)
         event = track_event(body, principal, key=key, now=self._clock())
-        try:
-            receipt = await self._intake.record(principal.org, [event])
-        except Unavailable as error:
-            await respond_burst(send, error)
-            return
+        receipt = await self._intake.record(principal.org, [event])
         if receipt.conflicts:
             raise IdempotencyConflict(
                 "this idempotency key was used for another call; nothing was recorded", field="idempotencyKey"
