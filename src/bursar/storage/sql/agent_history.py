@@ -54,10 +54,10 @@ def history(connection: Connection, org: Org, name: str, days: Sequence[Span]) -
     found: list[AgentDay] = []
     for sql, parts in statements:
         asked = {"org": org, "agent": known[0], "parts": parts}
-        for place, number, *cells in connection.listed(sql, ("piece", *FOUND), asked):
+        for day_place, number, *cells in connection.listed(sql, ("piece", *FOUND), asked):
             model = int(number or 0)
             if model not in labels:
                 name, provider = connection.execute(_MODEL, (org, model)).fetchone()
                 labels[model] = (name, provider or None)
-            found.append(AgentDay(int(place or 0), *labels[model], Use._make(use_from_cells(cells))))
+            found.append(AgentDay(int(day_place or 0), *labels[model], Use._make(use_from_cells(cells))))
     return found

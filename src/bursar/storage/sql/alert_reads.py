@@ -1,9 +1,10 @@
-"""`enforcement.alert_configs.ConfigReader` over the one file, and the newest alerts of all budgets.
+"""`enforcement.alert_configs.ConfigReader` on reading connections, and the newest alerts of all budgets.
 
 Not here: what is written (`alert_configs`), alerts of one budget (`budget_lists`).
 """
 
 from itertools import islice
+from operator import itemgetter
 
 from bursar.budgets.alert import Alert
 from bursar.budgets.budget import Budget
@@ -12,12 +13,14 @@ from bursar.enforcement.alert_configs import AlertConfig
 from bursar.enforcement.reading import Sight
 from bursar.storage.sql import budget_rows as rows
 from bursar.storage.sql.alert_configs import COLUMNS, OF_AGENT, config_of
-from bursar.storage.sql.ports import Connection, Readers
+from bursar.storage.sql.ports import Connection, Readers, Rows
+from bursar.storage.sql.walks import walked
 
-_ALL = f"SELECT {COLUMNS} FROM alert_config WHERE org = ? AND id > ? ORDER BY id"
+_ALL = f"SELECT {COLUMNS} FROM alert_config WHERE org = ? AND id > ? ORDER BY id LIMIT ?"
 _ONE = f"SELECT {COLUMNS} FROM alert_config WHERE org = ? AND id = ?"
 _ALERTS = f"""SELECT {rows.ALERT_COLUMNS} FROM alert
-    WHERE org = ? AND at >= ? ORDER BY at DESC, id DESC"""
+    WHERE org = ? AND at >= ? AND (at, id) < (?, ?) ORDER BY at DESC, id DESC LIMIT ?"""
+_LATEST = (2**63 - 1, b"")
 _BUDGET = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND id = ?"
 
 
@@ -34,10 +37,10 @@ class SqlConfigReader:
 
         def work(connection: Connection) -> list[AlertConfig]:
             if agent is None:
-                found = connection.execute(_ALL, (org, after))
+                found = connection.execute(_ALL, (org, after, most))
             else:
-                found = connection.execute(OF_AGENT, (org, agent, after))
-            return [config_of(row) for row in islice(found, most)]
+                found = connection.execute(f"{OF_AGENT} LIMIT ?", (org, agent, after, most))
+            return list(map(config_of, found))
 
         return await self._readers.run(org, work)
 
@@ -73,7 +76,10 @@ class SqlConfigReader:
                     budgets[alert.budget] = rows.budget_of(tuple(row))
                 return budgets[alert.budget]
 
-            found = (rows.alert_of(tuple(row)) for row in connection.execute(_ALERTS, (org, since)))
+            def part(place: tuple[int, bytes], most: int) -> Rows:
+                return connection.execute(_ALERTS, (org, since, *place, most))
+
+            found = (rows.alert_of(tuple(row)) for row in walked(part, _LATEST, itemgetter(1, 0)))
             paired = ((alert, budget_of(alert)) for alert in found)
             return list(islice((pair for pair in paired if _shows(sight, *pair)), most))
 

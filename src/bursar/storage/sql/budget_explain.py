@@ -1,7 +1,7 @@
 """What filled a budget's window at a moment, read from postings and holds; every read is bounded.
 
 `enforcement.explanation.Explainer` on read-only connections. Postings lie by source and are found
-by their time; a window's own are told by the budget's id in their packed parts, which SQLite
+by their time; a window's own are told by the budget's id in their packed parts, which the engine
 looks for itself. Holds lie by id, which is nearly their time: where a time begins among them
 is found by halving. Not here: the present state of windows and holds (`budget_lists`).
 """
@@ -20,6 +20,7 @@ from bursar.budgets.window import Track, Window, WindowKey
 from bursar.core.errors import InvalidInput
 from bursar.core.ids import Org
 from bursar.core.periods import Period
+from bursar.core.time import MICROS_PER_SECOND
 from bursar.enforcement.explanation import (
     HOLDS_LISTED_MAX,
     Explainer,
@@ -32,6 +33,7 @@ from bursar.enforcement.explanation import (
 from bursar.storage.sql import budget_lists
 from bursar.storage.sql import budget_rows as rows
 from bursar.storage.sql.ports import Connection, Readers, Rows
+from bursar.storage.sql.walks import TOGETHER_PARAMETERS, by_ids, walked
 
 PAGE_SCAN_MAX = 20_000
 """Postings read for one page of spend: some 20 ms where none of them is of the window."""
@@ -44,6 +46,8 @@ HOLDS_SCAN_MAX = 50_000
 
 _ID_SPARE = 60_000
 """Ids are given before their commit, by another clock: so many milliseconds are added on both sides."""
+_ID_NEAR = 1_000
+"""Mostly they are nearer than that."""
 _ID_BITS = 48
 _NEWEST = b"\xff" * 16
 
@@ -52,30 +56,29 @@ _BEFORE = f"{_WINDOW} AND starts_at <= ? ORDER BY starts_at DESC LIMIT 1"
 _AFTER = f"{_WINDOW} AND starts_at > ? ORDER BY starts_at LIMIT 1"
 _LAST_DECIDED = "SELECT last_at FROM decision_clock WHERE org = ?"
 _BETWEEN = "FROM posting INDEXED BY posting_by_time WHERE org = ?1 AND at > ?2 AND at <= ?3"
-_COUNT = f"SELECT count(*) FROM (SELECT 1 {_BETWEEN} LIMIT ?4)"
-_PARTS = f"SELECT parts {_BETWEEN} AND instr(parts, ?4) > 0"
-_SPEND = """SELECT at, source, part, effect, CASE WHEN instr(parts, ?6) > 0 THEN parts END
+_COUNT = f"SELECT count(*) FROM (SELECT 1 {_BETWEEN} LIMIT ?4) AS near"
+_PARTS = f"SELECT parts {_BETWEEN} AND {{has_budget}}"
+_SPEND = """SELECT at, source, part, effect, CASE WHEN {has_budget} THEN parts END
     FROM posting INDEXED BY posting_by_time
     WHERE org = ?1 AND at >= ?2 AND (at, source, part) < (?3, ?4, ?5)
     ORDER BY at DESC, source DESC, part DESC LIMIT ?7"""
 _HOLD = "id, state, call, legs, created_at, expires_at, ended_at"
 _COUNTING = f"""SELECT {_HOLD} FROM (SELECT {_HOLD} FROM hold INDEXED BY {{index}}
-        WHERE org = ?1 AND state = '{{state}}' LIMIT ?4)
-    WHERE created_at <= ?2 AND instr(legs, ?3) > 0"""
-_OPEN = _COUNTING.format(index="hold_open", state="open")
-_SUSPENDED = _COUNTING.format(index="hold_suspense", state="suspense")
+        WHERE org = ?1 AND state = '{{state}}' ORDER BY {{order}} LIMIT ?4) AS near
+    WHERE created_at <= ?2 AND {{has_budget}}"""
 _COUNTING_COUNT = """SELECT
     (SELECT count(*) FROM hold INDEXED BY hold_open WHERE org = ?1 AND state = 'open')
     + (SELECT count(*) FROM hold INDEXED BY hold_suspense WHERE org = ?1 AND state = 'suspense')"""
 _MADE = "FROM hold WHERE org = ?1 AND id >= ?2 AND id < ?3"
-_MADE_COUNT = f"SELECT count(*) FROM (SELECT 1 {_MADE} LIMIT ?4)"
-_ENDED = f"""SELECT {_HOLD} FROM (SELECT {_HOLD} {_MADE} ORDER BY id DESC LIMIT ?6)
-    WHERE created_at <= ?4 AND ended_at > ?4 AND instr(legs, ?5) > 0"""
+_MADE_COUNT = f"SELECT count(*) FROM (SELECT 1 {_MADE} LIMIT ?4) AS near"
+_ENDED = f"""SELECT {_HOLD} FROM (SELECT {_HOLD} {_MADE} ORDER BY id DESC LIMIT ?6) AS near
+    WHERE created_at <= ?4 AND ended_at > ?4 AND {{has_budget}}"""
 _FIRST_FROM = "SELECT created_at FROM hold WHERE org = ? AND id >= ? ORDER BY id LIMIT 1"
-_HOLD_CALL = "SELECT call FROM hold WHERE org = ? AND id = ?"
-_EVENT_AGENT = """SELECT a.name FROM event_key k
-    JOIN event e ON e.org = k.org AND e.occurred_at = k.occurred_at AND e.key = k.key
-    LEFT JOIN agent a ON a.org = e.org AND a.agent = e.agent WHERE k.org = ? AND k.key = ?"""
+_HOLD_CALLS = f"SELECT id, call FROM hold WHERE org = ? AND id IN ({TOGETHER_PARAMETERS})"
+_EVENT_AGENTS = f"""SELECT k.key, a.name FROM event_key AS k
+    JOIN event AS e ON e.org = k.org AND e.occurred_at = k.occurred_at AND e.key = k.key
+    LEFT JOIN agent AS a ON a.org = e.org AND a.agent = e.agent
+    WHERE k.org = ? AND k.key IN ({TOGETHER_PARAMETERS})"""
 _call = msgspec.json.Decoder(Call).decode
 
 
@@ -150,7 +153,8 @@ def _sum_between(moment: _Moment, after: int, until: int) -> int | None:
     bounds = (moment.org, after, until)
     if execute(_COUNT, (*bounds, SUM_SCAN_MAX + 1)).fetchone()[0] > SUM_SCAN_MAX:
         return None
-    found = execute(_PARTS, (*bounds, moment.window.key.budget))
+    sql = _PARTS.format(has_budget=moment.connection.dialect.contains("parts", "?4"))
+    found = execute(sql, (*bounds, moment.window.key.budget))
     return sum(_amount(packed, moment.window.key) for (packed,) in found)
 
 
@@ -177,13 +181,16 @@ def _holds(moment: _Moment) -> tuple[int | None, list[Holding], int | None]:
 def _counting(moment: _Moment) -> Iterator[Holding]:
     """Yield the holds that counted at the moment: those that still do, and those that ended since."""
     budget = moment.window.key.budget
+    contains = moment.connection.dialect.contains
     open_now = (moment.org, moment.at, budget, HOLDS_SCAN_MAX)
-    for sql in (_OPEN, _SUSPENDED):
+    for index, state, order in (("hold_open", "open", "expires_at"), ("hold_suspense", "suspense", "id")):
+        sql = _COUNTING.format(index=index, state=state, order=order, has_budget=contains("legs", "?3"))
         yield from _holdings(moment, moment.connection.execute(sql, open_now))
     if moment.is_past:
         first, last = _ids_between(moment)
         values = (moment.org, first, last, moment.at, budget, HOLDS_SCAN_MAX)
-        yield from _holdings(moment, moment.connection.execute(_ENDED, values))
+        sql = _ENDED.format(has_budget=contains("legs", "?5"))
+        yield from _holdings(moment, moment.connection.execute(sql, values))
 
 
 def _holdings(moment: _Moment, found: Rows) -> Iterator[Holding]:
@@ -211,9 +218,12 @@ def _ids_between(moment: _Moment) -> tuple[bytes, bytes]:
 
 def _first_made_after(moment: _Moment, at: int) -> int:
     """Return the id's time (its first 48 bits) from which on holds were made after `at`."""
+    near = at * 1_000 // MICROS_PER_SECOND
+    probes = iter((near - _ID_SPARE, near + _ID_SPARE, near - _ID_NEAR, near + _ID_NEAR))
     low, high = 0, 1 << _ID_BITS
     while low < high:
-        middle = (low + high) // 2
+        probe = next(probes, None)
+        middle = (low + high) // 2 if probe is None else min(max(probe, low), high - 1)
         place = (moment.org, middle.to_bytes(6, "big") + bytes(10))
         row = moment.connection.execute(_FIRST_FROM, place).fetchone()
         if row is None or row[0] > at:
@@ -227,19 +237,22 @@ def _spend(moment: _Moment, before: SpendPlace | None, limit: int) -> tuple[list
     """Return a page of what had come into the window, and where the next one goes on."""
     window = moment.window
     place = before or SpendPlace(moment.at, _NEWEST + b"\xff", 0)
-    bounds = (moment.org, window.starts_at, *place, window.key.budget, PAGE_SCAN_MAX)
-    page: list[Posted] = []
-    scanned = 0
-    for at, source, part, effect, packed in moment.connection.execute(_SPEND, bounds):
-        if len(page) == limit:
-            return page, place
-        scanned += 1
-        place = SpendPlace(at, source, part)
+    sql = _SPEND.format(has_budget=moment.connection.dialect.contains("parts", "?6"))
+
+    def part(place: SpendPlace, most: int) -> Rows:
+        bounds = (moment.org, window.starts_at, *place, window.key.budget, most)
+        return moment.connection.execute(sql, bounds)
+
+    found: list[Posted] = []
+    postings = walked(part, place, lambda row: SpendPlace._make(row[:3]), first=limit + 1)
+    for scanned, (at, source, number, effect, packed) in enumerate(postings):
+        if len(found) == limit or scanned == PAGE_SCAN_MAX:
+            return _with_senders(moment, found), place
+        place = SpendPlace(at, source, number)
         amount = None if packed is None else _part_of(packed, window.key)
         if amount is not None:
-            is_hold, agent = _sender(moment, source)
-            page.append(Posted(source, is_hold, agent, amount, Effect(effect), at))
-    return page, place if scanned == PAGE_SCAN_MAX else None
+            found.append(Posted(source, False, None, amount, Effect(effect), at))  # noqa: FBT003 - told below
+    return _with_senders(moment, found), None
 
 
 def _part_of(packed: bytes, key: WindowKey) -> int | None:
@@ -248,10 +261,16 @@ def _part_of(packed: bytes, key: WindowKey) -> int | None:
     return sum(amounts) if amounts else None
 
 
-def _sender(moment: _Moment, source: bytes) -> tuple[bool, str | None]:
-    """Return whether a source is a hold, and whose it was."""
-    hold = moment.connection.execute(_HOLD_CALL, (moment.org, source)).fetchone()
-    if hold is not None:
-        return True, _call(hold[0]).agent
-    event = moment.connection.execute(_EVENT_AGENT, (moment.org, source)).fetchone()
-    return False, None if event is None else event[0]
+def _with_senders(moment: _Moment, found: list[Posted]) -> list[Posted]:
+    """Return what was posted with whose it was: a hold's, else an event's."""
+    execute = moment.connection.execute
+    holds: dict[bytes, str] = {}
+    for ids in by_ids(one.source for one in found):
+        holds |= {hold: _call(call).agent for hold, call in execute(_HOLD_CALLS, (moment.org, *ids))}
+    events: dict[bytes, str | None] = {}
+    for keys in by_ids(one.source for one in found if one.source not in holds):
+        events |= dict(execute(_EVENT_AGENTS, (moment.org, *keys)).fetchall())
+    return [
+        one._replace(is_hold=one.source in holds, agent=holds.get(one.source, events.get(one.source)))
+        for one in found
+    ]

@@ -5,8 +5,10 @@ and to a number of rows. Pages go on from the last id of the page before. Not he
 enforcing commit loads (`budgets`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import itemgetter
+from typing import Any
 
 from bursar.budgets.alert import Alert
 from bursar.budgets.budget import Budget
@@ -17,7 +19,8 @@ from bursar.budgets.window import Window, WindowKey
 from bursar.core.ids import Org
 from bursar.enforcement.reading import Approval, SeenIncident
 from bursar.storage.sql import budget_rows as rows
-from bursar.storage.sql.ports import Connection
+from bursar.storage.sql.ports import Connection, Rows
+from bursar.storage.sql.walks import TOGETHER_PARAMETERS, by_ids, prefixed, walked
 
 NEWEST = b"\xff" * 16
 """Where the first page of a list that begins with the newest id goes on from."""
@@ -26,28 +29,40 @@ _ALERTS = f"SELECT {rows.ALERT_COLUMNS} FROM alert WHERE org = ? AND id < ? ORDE
 _ALERTS_OF_BUDGET = f"""SELECT {rows.ALERT_COLUMNS} FROM alert
     WHERE org = ? AND budget = ? AND id < ? ORDER BY id DESC LIMIT ?"""
 _BUDGETS = f"""SELECT {rows.BUDGET_COLUMNS} FROM budget
-    WHERE org = ? AND deleted_at IS NULL AND id > ? ORDER BY id"""
+    WHERE org = ? AND deleted_at IS NULL AND id > ? ORDER BY id LIMIT ?"""
 _ANY_BUDGET = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND id = ?"
 _BUDGET = f"{_ANY_BUDGET} AND deleted_at IS NULL"
 _WINDOWS = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
     WHERE org = ? AND budget = ? AND member = ? AND starts_at < ? ORDER BY starts_at DESC LIMIT ?"""
 _WINDOW = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
     WHERE org = ? AND budget = ? AND member = ? AND starts_at = ?"""
-_WINDOW_BEFORE = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
-    WHERE org = ? AND budget = ? AND member = '' AND starts_at <= ? ORDER BY starts_at DESC LIMIT 1"""
-_WINDOW_AFTER = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
-    WHERE org = ? AND budget = ? AND member = '' AND starts_at > ? ORDER BY starts_at LIMIT 1"""
+# The windows of some budgets on one side of an instant; `member` is empty, as none of them counts runs.
+_WINDOWS_BESIDE = f"""SELECT {prefixed(rows.WINDOW_COLUMNS, "w")} FROM budget AS b JOIN budget_window AS w
+    ON w.org = b.org AND w.budget = b.id AND w.member = '' AND w.starts_at = (
+        SELECT {{nearest}}(n.starts_at) FROM budget_window AS n
+        WHERE n.org = b.org AND n.budget = b.id AND n.member = '' AND n.starts_at {{side}} ?2)
+    WHERE b.org = ?1 AND b.id IN ({TOGETHER_PARAMETERS})"""
+_WINDOWS_BEFORE = _WINDOWS_BESIDE.format(nearest="max", side="<=")
+_WINDOWS_AFTER = _WINDOWS_BESIDE.format(nearest="min", side=">")
 _HOLD = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ? AND id = ?"
 _HOLDS = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ? AND id < ? ORDER BY id DESC LIMIT ?"
 _OPEN_HOLDS = f"""SELECT {rows.HOLD_COLUMNS} FROM hold
     WHERE org = ? AND state = 'open' AND (expires_at, id) > (?, ?) ORDER BY expires_at, id LIMIT ?"""
-_INCIDENT = f"SELECT {rows.INCIDENT_COLUMNS} FROM incident WHERE org = ? AND id = ?"
-_INCIDENTS = f"SELECT {rows.INCIDENT_COLUMNS} FROM incident WHERE org = ? AND id < ? ORDER BY id DESC"
+# The rows that an incident names are never taken away.
+_SEEN = f"""SELECT {prefixed(rows.INCIDENT_COLUMNS, "i")}, {prefixed(rows.BUDGET_COLUMNS, "b")},
+        {prefixed(rows.WINDOW_COLUMNS, "w")}
+    FROM incident AS i JOIN budget AS b ON b.org = i.org AND b.id = i.budget
+        JOIN budget_window AS w ON w.org = i.org AND w.budget = i.budget AND w.member = i.member
+            AND w.starts_at = i.starts_at"""
+_INCIDENT = f"{_SEEN} WHERE i.org = ? AND i.id = ?"
+_INCIDENTS = f"{_SEEN} WHERE i.org = ? AND i.id < ? ORDER BY i.id DESC LIMIT ?"
+_INCIDENT_WIDTH = len(rows.INCIDENT_COLUMNS.split(","))
+_BUDGET_WIDTH = len(rows.BUDGET_COLUMNS.split(","))
 _APPROVALS = """SELECT at, resolution, actor, note, limit_amount, until FROM approval
     WHERE org = ? AND incident = ? ORDER BY at, id"""
 _GATE = "SELECT kind, name, epoch, stops FROM gate WHERE org = ? AND kind = ? AND name = ?"
 _GATES = """SELECT kind, name, epoch, stops FROM gate
-    WHERE org = ? AND (kind, name) > (?, ?) ORDER BY kind, name"""
+    WHERE org = ? AND (kind, name) > (?, ?) ORDER BY kind, name LIMIT ?"""
 
 
 def budgets(connection: Connection, org: Org, *, after: bytes = b"", most: int) -> list[Budget]:
@@ -57,7 +72,11 @@ def budgets(connection: Connection, org: Org, *, after: bytes = b"", most: int) 
 
 def each_budget(connection: Connection, org: Org, *, after: bytes = b"") -> Iterator[Budget]:
     """Yield active budgets in order of id, for whoever looks for some of them."""
-    for row in connection.execute(_BUDGETS, (org, after)):
+
+    def part(place: bytes, most: int) -> Rows:
+        return connection.execute(_BUDGETS, (org, place, most))
+
+    for row in walked(part, after, itemgetter(0)):
         yield rows.budget_of(tuple(row))
 
 
@@ -67,12 +86,17 @@ def budget(connection: Connection, org: Org, budget_id: bytes) -> Budget | None:
     return None if row is None else rows.budget_of(tuple(row))
 
 
-def windows_around(connection: Connection, org: Org, budget_id: bytes, at: int) -> list[Window]:
-    """Return what `Track.at` needs of a budget that is not per run: the windows on both sides of `at`."""
-    found = (
-        connection.execute(sql, (org, budget_id, at)).fetchone() for sql in (_WINDOW_BEFORE, _WINDOW_AFTER)
-    )
-    return [rows.window_of(tuple(row)) for row in found if row is not None]
+def windows_around(
+    connection: Connection, org: Org, budgets: Iterable[bytes], at: int
+) -> dict[bytes, list[Window]]:
+    """Return what `Track.at` needs of budgets that are not per run: the windows on both sides of `at`."""
+    found: dict[bytes, list[Window]] = {}
+    for ids in by_ids(budgets):
+        for sql in (_WINDOWS_BEFORE, _WINDOWS_AFTER):
+            for row in connection.execute(sql, (org, at, *ids)):
+                window = rows.window_of(tuple(row))
+                found.setdefault(window.key.budget, []).append(window)
+    return found
 
 
 def windows(connection: Connection, org: Org, before: WindowKey, *, most: int) -> list[Window]:
@@ -107,24 +131,27 @@ def open_holds(
 
 def incidents(connection: Connection, org: Org, *, before: bytes = NEWEST, most: int) -> list[Incident]:
     """Return incidents, newest first."""
-    found = connection.execute(_INCIDENTS, (org, before))
-    return [rows.incident_of(tuple(row)) for row in islice(found, most)]
+    return [_seen(row).incident for row in connection.execute(_INCIDENTS, (org, before, most))]
 
 
 def each_incident(
     connection: Connection, org: Org, *, is_open: bool | None = None, before: bytes = NEWEST
 ) -> Iterator[SeenIncident]:
     """Yield incidents with their budgets and windows, newest first: open ones, decided ones, or all."""
-    for row in connection.execute(_INCIDENTS, (org, before)):
-        incident = rows.incident_of(tuple(row))
-        if is_open in {None, incident.resolution is Resolution.OPEN}:
-            yield _seen(connection, org, incident)
+
+    def part(place: bytes, most: int) -> Rows:
+        return connection.execute(_INCIDENTS, (org, place, most))
+
+    for row in walked(part, before, itemgetter(0)):
+        seen = _seen(row)
+        if is_open in {None, seen.incident.resolution is Resolution.OPEN}:
+            yield seen
 
 
 def incident(connection: Connection, org: Org, incident_id: bytes) -> SeenIncident | None:
     """Return one incident with its budget and window."""
     row = connection.execute(_INCIDENT, (org, incident_id)).fetchone()
-    return None if row is None else _seen(connection, org, rows.incident_of(tuple(row)))
+    return None if row is None else _seen(row)
 
 
 def approvals(connection: Connection, org: Org, incident_id: bytes) -> list[Approval]:
@@ -148,7 +175,11 @@ def gates(connection: Connection, org: Org, *, after: tuple[str, str] = ("", "")
 
 def each_gate(connection: Connection, org: Org, *, after: tuple[str, str] = ("", "")) -> Iterator[Gate]:
     """Yield every gate that was ever stopped, in order of kind and name."""
-    for row in connection.execute(_GATES, (org, *after)):
+
+    def part(place: tuple[str, str], most: int) -> Rows:
+        return connection.execute(_GATES, (org, *place, most))
+
+    for row in walked(part, after, itemgetter(0, 1)):
         yield rows.gate_of(tuple(row))
 
 
@@ -163,8 +194,10 @@ def alerts(
     return [rows.alert_of(tuple(row)) for row in found]
 
 
-def _seen(connection: Connection, org: Org, incident: Incident) -> SeenIncident:
-    """Return an incident with the rows that it names; they are never taken away."""
-    window = connection.execute(_WINDOW, (org, *incident.window)).fetchone()
-    budget = connection.execute(_ANY_BUDGET, (org, incident.window.budget)).fetchone()
-    return SeenIncident(incident, rows.budget_of(tuple(budget)), rows.window_of(tuple(window)))
+def _seen(row: Iterable[Any]) -> SeenIncident:
+    """Return an incident with the budget and the window that it names."""
+    cells = tuple(row)
+    budget, window = cells[_INCIDENT_WIDTH:][:_BUDGET_WIDTH], cells[_INCIDENT_WIDTH + _BUDGET_WIDTH :]
+    return SeenIncident(
+        rows.incident_of(cells[:_INCIDENT_WIDTH]), rows.budget_of(budget), rows.window_of(window)
+    )

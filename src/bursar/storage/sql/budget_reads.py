@@ -3,8 +3,8 @@
 Not here: the statements of lists (`budget_lists`), what a commit loads (`budgets`).
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from itertools import islice
 
 from bursar.budgets.alert import Alert
@@ -17,33 +17,15 @@ from bursar.core.periods import Period
 from bursar.enforcement.reading import Approval, GateSight, Seen, SeenIncident, Sight
 from bursar.enforcement.stops import call_behind, stop_by
 from bursar.storage.sql import budget_lists as lists
+from bursar.storage.sql.dialect import Dialect
 from bursar.storage.sql.ports import Connection, Readers
+from bursar.storage.sql.walks import together
 
 _ZONE = "SELECT zone FROM organisation WHERE org = ?"
 # Number 1 stands for those beyond the cap.
 _AGENTS = "SELECT count(*) FROM agent WHERE org = ? AND agent > 1"
-# A call is stored as the list of its fields, the agent first and the project second.
-_NAMED = {
-    GateKind.AGENT: (
-        "SELECT 1 FROM agent WHERE org = ? AND name = ?",
-        "SELECT 1 FROM gate WHERE org = ? AND kind = 'agent' AND name = ?",
-        "SELECT 1 FROM budget WHERE org = ? AND scope ->> 'agent' = ? LIMIT 1",
-        "SELECT 1 FROM hold WHERE org = ? AND state = 'open' AND call ->> 0 = ? LIMIT 1",
-    ),
-    GateKind.PROJECT: (
-        "SELECT 1 FROM project WHERE org = ? AND name = ?",
-        "SELECT 1 FROM gate WHERE org = ? AND kind = 'project' AND name = ?",
-        "SELECT 1 FROM budget WHERE org = ? AND scope ->> 'project' = ? LIMIT 1",
-        "SELECT 1 FROM hold WHERE org = ? AND state = 'open' AND call ->> 1 = ? LIMIT 1",
-    ),
-}
 _OPEN = """SELECT count(*), max(CASE WHEN kind = 'lease' THEN deadline_at END) FROM hold
     WHERE org = ? AND state = 'open'"""
-_OPEN_OF = {
-    GateKind.ORGANISATION: f"{_OPEN} AND ? = ''",
-    GateKind.AGENT: f"{_OPEN} AND call ->> 0 = ?",
-    GateKind.PROJECT: f"{_OPEN} AND call ->> 1 = ?",
-}
 
 
 class SqlBudgetReader:
@@ -61,7 +43,7 @@ class SqlBudgetReader:
 
         def work(connection: Connection) -> list[Seen]:
             shown = filter(sight.shows, lists.each_budget(connection, org, after=after))
-            return [_seen(connection, org, budget, at) for budget in islice(shown, most)]
+            return _seen(connection, org, list(islice(shown, most)), at)
 
         return await self._readers.run(org, work)
 
@@ -70,7 +52,7 @@ class SqlBudgetReader:
 
         def work(connection: Connection) -> Seen | None:
             budget = lists.budget(connection, org, budget_id)
-            return None if budget is None else _seen(connection, org, budget, at)
+            return None if budget is None else _seen(connection, org, [budget], at)[0]
 
         return await self._readers.run_short(org, work)
 
@@ -121,7 +103,7 @@ class SqlBudgetReader:
 
         def work(connection: Connection) -> list[Seen]:
             stoppers = (one for one in lists.each_budget(connection, org) if one.stop and sight.shows(one))
-            seen = (_seen(connection, org, one, at) for one in stoppers)
+            seen = (one for some in together(stoppers) for one in _seen(connection, org, some, at))
             return list(islice((one for one in seen if stop_by(one) is not None), most))
 
         return await self._readers.run(org, work)
@@ -130,7 +112,7 @@ class SqlBudgetReader:
         """Tell whether a name was used, stopped, or has a budget; the cheapest question first."""
 
         def work(connection: Connection) -> bool:
-            asked: Sequence[str] = _NAMED.get(key.kind, ())
+            asked = _named(connection.dialect).get(key.kind, ())
             found = (connection.execute(sql, (org, key.name)).fetchone() for sql in asked)
             return not asked or any(row is not None for row in found)
 
@@ -149,22 +131,56 @@ def _zone(connection: Connection, org: Org) -> str:
     return str(connection.execute(_ZONE, (org,)).fetchone()[0])
 
 
-def _seen(connection: Connection, org: Org, budget: Budget, at: int) -> Seen:
-    """Return a budget with the window that counts at `at`, empty if a calendar begins it by itself."""
-    if budget.is_template or budget.period is Period.RUN:
-        return Seen(budget, None)
-    window = Track("", lists.windows_around(connection, org, budget.id, at)).at(budget, at)
+@cache
+def _named(dialect: Dialect) -> dict[GateKind, tuple[str, ...]]:
+    """Return what asks whether there is a name, the cheapest question first."""
+    return {
+        kind: (
+            f"SELECT 1 FROM {kind} WHERE org = ? AND name = ?",
+            f"SELECT 1 FROM gate WHERE org = ? AND kind = '{kind}' AND name = ?",
+            f"SELECT 1 FROM budget WHERE org = ? AND {dialect.member('scope', kind)} = ? LIMIT 1",
+            f"SELECT 1 FROM hold WHERE org = ? AND state = 'open' AND {called} = ? LIMIT 1",
+        )
+        for kind, called in _called(dialect).items()
+    }
+
+
+@cache
+def _open_of(dialect: Dialect) -> dict[GateKind, str]:
+    """Return what counts the open holds behind a gate."""
+    named = {kind: f"{_OPEN} AND {called} = ?" for kind, called in _called(dialect).items()}
+    return {GateKind.ORGANISATION: f"{_OPEN} AND ? = ''", **named}
+
+
+def _called(dialect: Dialect) -> dict[GateKind, str]:
+    """Return the names in a call, which is stored as the list of its fields."""
+    return {GateKind.AGENT: dialect.item("call", 0), GateKind.PROJECT: dialect.item("call", 1)}
+
+
+def _seen(connection: Connection, org: Org, budgets: Sequence[Budget], at: int) -> list[Seen]:
+    """Return budgets with the window that counts at `at`, empty if a calendar begins it by itself."""
+    counting = [one.id for one in budgets if not one.is_template and one.period is not Period.RUN]
+    windows = lists.windows_around(connection, org, counting, at)
+    counted = set(counting)
+    return [
+        Seen(one, _window(one, windows.get(one.id, ()), at) if one.id in counted else None) for one in budgets
+    ]
+
+
+def _window(budget: Budget, near: Iterable[Window], at: int) -> Window | None:
+    window = Track("", near).at(budget, at)
     is_begun = bool(window.touched_at) or not budget.period.begins_with_event
-    return Seen(budget, window if is_begun else None)
+    return window if is_begun else None
 
 
 def _gate_sight(connection: Connection, org: Org, key: GateKey, at: int) -> GateSight:
     call = call_behind(key)
     gates = [gate for one in gate_keys(call) if (gate := lists.gate(connection, org, one)) is not None]
     met = [
-        _seen(connection, org, budget, at)
+        budget
         for budget in lists.each_budget(connection, org)
         if not budget.is_template and fits(budget.scope, call)
     ]
-    count, leased_until = connection.execute(_OPEN_OF[key.kind], (org, key.name)).fetchone()
-    return GateSight(gates, met, count, leased_until)
+    sql = _open_of(connection.dialect)[key.kind]
+    count, leased_until = connection.execute(sql, (org, key.name)).fetchone()
+    return GateSight(gates, _seen(connection, org, met, at), count, leased_until)

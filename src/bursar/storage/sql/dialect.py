@@ -16,6 +16,10 @@ class Dialect(Protocol):
     transaction_number: str
     """The number of this transaction: later ones have larger numbers; 0 where nobody compares them."""
 
+    def __hash__(self) -> int:
+        """Tell it from others: statements are kept for each."""
+        ...
+
     def numbers(self, parameter: str) -> str:
         """Return a SELECT of the integers in a JSON array, one a row, its column `value`."""
         ...

@@ -1,4 +1,4 @@
-"""`enforcement.hold_reading.HoldReader` over the one file: one hold, lists, who holds a window's room.
+"""`enforcement.hold_reading.HoldReader` on reading connections: one hold, lists, who holds a window's room.
 
 Open and suspended holds are found by indexes of their own. All others are walked from the newest
 on, a bounded number of rows a page, so that a filter that fits nothing costs no more than one that
@@ -7,7 +7,8 @@ fits everything; the page's place moves on by what was walked.
 Not here: what a commit loads (`budgets`).
 """
 
-from functools import partial
+from functools import cache, partial
+from operator import itemgetter
 from typing import Final
 
 from bursar.budgets.budget import Terms, terms_of
@@ -18,7 +19,9 @@ from bursar.core.errors import InvalidInput
 from bursar.core.ids import Org
 from bursar.enforcement.hold_reading import Holder, Holders, HoldPage, HoldQuery, ShownHold
 from bursar.storage.sql import budget_rows as rows
-from bursar.storage.sql.ports import Connection, Readers
+from bursar.storage.sql.dialect import Dialect
+from bursar.storage.sql.ports import Connection, Readers, Rows
+from bursar.storage.sql.walks import walked
 
 WALKED_MAX: Final = 2_000
 """Rows that one page walks at most: some 10 ms in a reader's thread."""
@@ -34,33 +37,51 @@ _TIME_BYTES = 8
 _NEWEST = b"\xff" * _ID_BYTES
 _LAST = 2**63 - 1
 
-# A call is stored as the list of its fields, the agent first and the project second; a budget's id
-# stands in the packed legs as it is.
-_FITS = """(:agent = '' OR call ->> 0 = :agent) AND (:project = '' OR call ->> 1 = :project)
-    AND (:budget IS NULL OR instr(legs, :budget) > 0) AND (:kind IS NULL OR kind = :kind)
-    AND (:state IS NULL OR state = :state)"""
 _SELECT = f"SELECT {rows.HOLD_COLUMNS} FROM hold"
-_WALK = f"SELECT {rows.HOLD_COLUMNS}, ({_FITS}) FROM hold"
 _ONE = f"{_SELECT} WHERE org = ? AND id = ?"
 _BY_KEY = f"{_SELECT} INDEXED BY hold_by_key WHERE org = ? AND key = ?"
+# A call is stored as the list of its fields; a budget's id stands in the packed legs as it is.
+_WALK = f"""SELECT {rows.HOLD_COLUMNS}, (:agent = '' OR {{agent}} = :agent)
+        AND (:project = '' OR {{project}} = :project) AND (kind = :kind OR :kind IS NULL)
+        AND (state = :state OR :state IS NULL) AND ({{has_budget}} OR :budget IS NULL) AS fits FROM hold"""
 _ALL = f"{_WALK} WHERE org = :org AND id < :id ORDER BY id DESC LIMIT :walked"
 _SUSPENDED = f"""{_WALK} INDEXED BY hold_suspense
     WHERE org = :org AND state = 'suspense' AND id < :id ORDER BY id DESC LIMIT :walked"""
 _OPEN = f"""{_WALK} INDEXED BY hold_open
     WHERE org = :org AND state = 'open' AND (expires_at, id) < (:expires_at, :id)
     ORDER BY expires_at DESC, id DESC LIMIT :walked"""
-_HOLDING = """SELECT call ->> 0, legs FROM
-    (SELECT call, legs FROM hold INDEXED BY hold_open WHERE org = ?1 AND state = 'open' LIMIT ?3)
-    WHERE instr(legs, ?2) > 0 LIMIT ?4"""
-_SUSPENDING = """SELECT call ->> 0, legs FROM
-    (SELECT call, legs FROM hold INDEXED BY hold_suspense WHERE org = ?1 AND state = 'suspense' LIMIT ?3)
-    WHERE instr(legs, ?2) > 0 LIMIT ?4"""
-_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM hold WHERE org = ? AND state = 'open' LIMIT ?)"
+_HOLDING = """SELECT {agent}, legs FROM
+    (SELECT call, legs FROM hold INDEXED BY {index}
+        WHERE org = ?1 AND state = '{state}' ORDER BY {order} LIMIT ?3) AS near
+    WHERE {has_budget} LIMIT ?4"""
+_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM hold WHERE org = ? AND state = 'open' LIMIT ?) AS near"
 _WINDOW = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
     WHERE org = ? AND budget = ? AND member = ? AND starts_at = ?"""
 _BUDGET = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND id = ?"
 
 _Windows = dict[WindowKey, Window | None]
+
+
+@cache
+def _walks(dialect: Dialect) -> dict[HoldState | None, str]:
+    """Return what walks the holds of a state, and those of all under None."""
+    blanks = {
+        "agent": dialect.item("call", 0),
+        "project": dialect.item("call", 1),
+        "has_budget": dialect.contains("legs", ":budget"),
+    }
+    walks = {HoldState.OPEN: _OPEN, HoldState.SUSPENSE: _SUSPENDED, None: _ALL}
+    return {state: sql.format(**blanks) for state, sql in walks.items()}
+
+
+@cache
+def _holding(dialect: Dialect) -> tuple[str, str]:
+    """Return what finds the open holds of a window's budget, and those in suspense."""
+    sql = partial(_HOLDING.format, agent=dialect.item("call", 0), has_budget=dialect.contains("legs", "?2"))
+    return (
+        sql(index="hold_open", state="open", order="expires_at"),
+        sql(index="hold_suspense", state="suspense", order="id"),
+    )
 
 
 class SqlHoldReader:
@@ -103,23 +124,28 @@ def _one(connection: Connection, *, sql: str, org: Org, value: bytes) -> ShownHo
 
 def _page(connection: Connection, *, org: Org, query: HoldQuery, walked_max: int) -> HoldPage:
     """Walk from the page's place until it is full, or for as long as one page may."""
-    expires_at, last_id = _place_of(query)
-    sql = {HoldState.OPEN: _OPEN, HoldState.SUSPENSE: _SUSPENDED}.get(query.state or HoldState.SETTLED, _ALL)
+    walks = _walks(connection.dialect)
+    sql = walks.get(query.state, walks[None])
     parameters = {
         "org": org,
-        "id": last_id,
-        "expires_at": expires_at,
         "agent": query.agent,
         "project": query.project,
         "budget": query.budget,
         "kind": query.kind,
         "state": query.state,
-        "walked": walked_max + 1,
     }
+
+    def part(place: tuple[int, bytes], most: int) -> Rows:
+        expires_at, last_id = place
+        return connection.execute(
+            sql, {**parameters, "expires_at": expires_at, "id": last_id, "walked": most}
+        )
+
     windows: _Windows = {}
     found: list[ShownHold] = []
     place: bytes | None = None
-    for count, row in enumerate(connection.execute(sql, parameters)):
+    holds = walked(part, _place_of(query), itemgetter("expires_at", "id"), first=query.most + 1)
+    for count, row in enumerate(holds):
         if len(found) == query.most or count == walked_max:
             return HoldPage(found, place)
         *columns, fits = tuple(row)
@@ -159,8 +185,7 @@ def _shown(connection: Connection, org: Org, hold: Hold, windows: _Windows) -> S
 
 def _holders(connection: Connection, *, org: Org, window: WindowKey) -> Holders:
     asked = (org, window.budget, HOLDING_WALKED_MAX, HELD_MAX)
-    holding = connection.execute(_HOLDING, asked).fetchall()
-    suspending = connection.execute(_SUSPENDING, asked).fetchall()
+    holding, suspending = (connection.execute(sql, asked).fetchall() for sql in _holding(connection.dialect))
     amounts: dict[str, int] = {}
     counts: dict[str, int] = {}
     for agent, packed in (*holding, *suspending):
