@@ -10,10 +10,12 @@ sys.path.append(str(Path(__file__).parent))
 
 from written_ledger import WrittenLedger
 
+from support.engines import Database
+
 
 @pytest.fixture(scope="session")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WrittenLedger]:
-    """One file for all tests: each takes an organisation of its own, so all others are strangers in it."""
-    opened = WrittenLedger(tmp_path_factory.mktemp("ledger"))
+def ledger(session_database: Database) -> Iterator[WrittenLedger]:
+    """One database for all tests: in its own organisation each is a stranger to all others."""
+    opened = WrittenLedger(session_database)
     yield opened
     opened.close()

@@ -1,5 +1,6 @@
 """Sums that are kept in memory: whatever was written in between, they are what the ledger holds now."""
 
+import asyncio
 from itertools import pairwise
 
 import msgspec
@@ -12,6 +13,7 @@ from bursar.analytics.query import Span
 from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE
 from bursar.core.usage import UsageEvent
+from bursar.storage.sql.ports import Connection
 from bursar.storage.sql.span_sums import SpanSums, Told, pieces_of
 
 MIDNIGHT = 20_550 * MICROS_PER_DAY
@@ -142,11 +144,21 @@ def test_sums_that_are_let_go_for_want_of_room_are_read_anew(ledger: WrittenLedg
 def test_a_snapshot_older_than_the_one_before_is_answered_as_it_is(ledger: WrittenLedger) -> None:
     org, sums, span = ledger.new_org(), SpanSums(Told.IN_ALL), Span(MIDNIGHT, MIDNIGHT + MICROS_PER_DAY)
     ledger.record(org, [call(MIDNIGHT)])
-    old = ledger.store.reader()
-    old.execute("BEGIN")
-    assert old.execute("SELECT count(*) FROM batch WHERE org = ?", (org,)).fetchone()[0] == 1
-    ledger.record(org, [call(MIDNIGHT)])
+
+    async def read() -> list[int]:
+        loop = asyncio.get_running_loop()
+
+        async def record_and_ask() -> int:
+            await ledger.write(org, [call(MIDNIGHT)])
+            uses = await ledger.readers.run_short(org, lambda c: sums.used(c, org, [span], MIDNIGHT))
+            return uses[0][0][0]
+
+        def around(old: Connection) -> list[int]:
+            assert old.execute("SELECT count(*) FROM batch WHERE org = ?", (org,)).fetchone()[0] == 1
+            later = ledger.database.meanwhile(record_and_ask(), loop)
+            return [later, sums.used(old, org, [span], MIDNIGHT)[0][0][0]]
+
+        return await ledger.readers.run(org, around)
+
+    assert ledger.wait(read()) == [2, 1]
     assert asked(ledger, org, sums, [span], MIDNIGHT)[0][0].events == 2
-    assert sums.used(old, org, [span], MIDNIGHT)[0][0][0] == 1
-    assert asked(ledger, org, sums, [span], MIDNIGHT)[0][0].events == 2
-    old.close()

@@ -1,9 +1,8 @@
-"""A real ledger file, written through the pipeline and read through the readers."""
+"""A real ledger, written through the pipeline and read through the readers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import uuid_utils
 
@@ -15,8 +14,7 @@ from bursar.ingestion.pipeline import BatchResult, process_batch
 from bursar.storage.sql.event_pages import SqlEvents
 from bursar.storage.sql.ports import Connection
 from bursar.storage.sql.reports import SqlReports
-from bursar.storage.sqlite.readers import SqliteReaders
-from bursar.storage.sqlite.store import SqliteStore
+from support.engines import Database
 
 Result = TypeVar("Result")
 
@@ -57,39 +55,41 @@ def call(
 
 
 class WrittenLedger:
-    """The file, its writer and its readers; calls wait for their result."""
+    """The database, its writer and its readers; calls wait for their result."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, database: Database) -> None:
+        self.database = database
         self._runner = asyncio.Runner()
-        self.store = SqliteStore(folder, clock=lambda: NOW, canonicalise=lambda p, m: (p or "guessed", m))
-        self.store.open()
-        self.readers = SqliteReaders(self.store.reader)
+        self.engine = database.engine(clock=lambda: NOW, canonicalise=lambda p, m: (p or "guessed", m))
+        self.store, self.readers = self.engine.store, self.engine.readers
         self._orgs = iter(range(1, 1_000_000))
 
     def close(self) -> None:
-        self.readers.close()
-        self.store.close()
+        self.wait(self.engine.close())
         self._runner.close()
+
+    def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return self._runner.run(work)
 
     def new_org(self) -> Org:
         return Org(next(self._orgs))
 
-    def record(self, org: Org, events: Sequence[UsageEvent]) -> BatchResult:
-        async def write() -> BatchResult:
-            return await self.store.transact(
-                lambda tx: process_batch(tx.unit(org), events, FlatPrices(), now=NOW)
-            )
+    async def write(self, org: Org, events: Sequence[UsageEvent]) -> BatchResult:
+        return await self.store.transact(
+            lambda tx: process_batch(tx.unit(org), events, FlatPrices(), now=NOW)
+        )
 
-        return self._runner.run(write())
+    def record(self, org: Org, events: Sequence[UsageEvent]) -> BatchResult:
+        return self.wait(self.write(org, events))
 
     def read(self, org: Org, work: Callable[[Connection], Result]) -> Result:
-        return self._runner.run(self.readers.run_short(org, work))
+        return self.wait(self.readers.run_short(org, work))
 
     def report(self, query: Query) -> Report:
-        return self._runner.run(SqlReports(self.readers).report(query))
+        return self.wait(SqlReports(self.readers).report(query))
 
     def page(self, query: EventQuery) -> EventPage:
-        return self._runner.run(SqlEvents(self.readers).page(query))
+        return self.wait(SqlEvents(self.readers).page(query))
 
     def history(self, org: Org, key: bytes) -> EventHistory | None:
-        return self._runner.run(SqlEvents(self.readers).history(org, key))
+        return self.wait(SqlEvents(self.readers).history(org, key))

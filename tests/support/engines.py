@@ -31,6 +31,7 @@ from bursar.storage.postgres.connection import storable
 from bursar.storage.postgres.engine import PostgresEngine
 from bursar.storage.postgres.migrate import migrate
 from bursar.storage.postgres.spelling import spelled
+from bursar.storage.postgres.suspension import wait_for
 from bursar.storage.sql.directory import DEFAULT_LIMITS, Canonicalise, Limits
 from bursar.storage.sql.engine import Engine
 from bursar.storage.sqlite.engine import SqliteEngine
@@ -79,6 +80,10 @@ class Database(Protocol):
 
     def copied(self, folder: Path) -> "Database":
         """Return a copy of it, which nobody may have open."""
+        ...
+
+    def meanwhile(self, work: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop) -> Result:
+        """Within `Readers.run`: let `work` happen on the loop before the read goes on."""
         ...
 
     def verify(self) -> VerifyReport:
@@ -134,6 +139,9 @@ class SqliteDatabase:
         shutil.copytree(self.folder, folder)
         return SqliteDatabase(folder)
 
+    def meanwhile(self, work: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
     def verify(self) -> VerifyReport:
         return verify_file(self.path)
 
@@ -177,6 +185,10 @@ class PostgresDatabase:
         self.release()
         shutil.copytree(self.folder, folder)
         return PostgresDatabase(folder, self.name)
+
+    def meanwhile(self, work: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop) -> Result:
+        assert loop is asyncio.get_running_loop()
+        return wait_for(work)
 
     def verify(self) -> VerifyReport:
         # What opens it for the auditor is not there yet: nothing is proved here.
