@@ -29,7 +29,9 @@ from bursar.cli import (
     jobs,
     keys,
     ledger,
+    migrate,
     models,
+    moving,
     orgs,
     prices,
     report,
@@ -58,7 +60,11 @@ app.command("init")(init.init)
 app.command("report")(report.report)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(moving.backup)
+app.command("restore")(moving.restore)
+app.command("move")(moving.move)
 app.command("check-config")(check_config.check_config)
+app.command("migrate")(migrate.migrate)
 app.add_typer(keys.app, name="keys")
 app.add_typer(orgs.app, name="orgs")
 app.add_typer(users.app, name="users")
