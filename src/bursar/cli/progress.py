@@ -1,6 +1,7 @@
 """A progress bar on standard error, where that is a terminal; nothing elsewhere."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ OnProgress = Callable[[int, int], None]
 
 
 @contextmanager
-def progress(title: str, *, in_bytes: bool = False) -> Iterator[OnProgress | None]:
+def progress(title: str, *, in_bytes: bool = False, with_speed: bool = False) -> Iterator[OnProgress | None]:
     """Show a bar while the inside runs; gives None where nobody would see it."""
     if not sys.stderr.isatty():
         yield None
@@ -25,11 +26,14 @@ def progress(title: str, *, in_bytes: bool = False) -> Iterator[OnProgress | Non
     )
 
     amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+    speed = [TextColumn("{task.fields[speed]}")] if with_speed else []
+    columns = (TextColumn("{task.description}"), BarColumn(), amount, *speed, TimeRemainingColumn())
+    begun = time.monotonic()
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(title, total=None)
+        task = shown.add_task(title, total=None, speed="")
 
         def on_progress(done: int, total: int) -> None:
-            shown.update(task, completed=done, total=total)
+            passed_s = time.monotonic() - begun
+            shown.update(task, completed=done, total=total, speed=f"{done / passed_s:,.0f}/s")
 
         yield on_progress

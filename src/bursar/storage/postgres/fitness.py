@@ -14,6 +14,7 @@ import asyncpg
 from bursar.core.errors import InvalidInput, Unavailable
 from bursar.storage.migrations.steps import postgres_steps
 from bursar.storage.postgres import partitions
+from bursar.storage.postgres.half_filled import refuse_half_filled
 from bursar.storage.postgres.migrate import Applied, applied, migrate
 from bursar.storage.postgres.opening import connected, place_of
 
@@ -55,6 +56,7 @@ async def made_fit(address: str, now: int) -> Fit:
 
     Raises:
         InvalidInput: The server, or its schema, is not one that this release can work with.
+        Conflict: A move or a restore has begun to fill it and not finished.
         Unavailable: It does not answer, or takes no writes at present.
     """
     place = place_of(address)
@@ -69,6 +71,7 @@ async def made_fit(address: str, now: int) -> Fit:
         await _create(address, place)
     async with connected(address) as own, own.transaction():
         (await applied(own) or Applied([])).check(postgres_steps(), place)
+        await refuse_half_filled(own)
         await partitions.make(own, partitions.months_ahead(now))
         await own.execute("SET LOCAL bursar.org = '0'")
         last_decided_at = await own.fetchval(_LAST_DECIDED)

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
-from bursar.core.errors import AmountOverflow, StorageFull, Unavailable
+from bursar.core.errors import AmountOverflow, Conflict, StorageFull, Unavailable
 from bursar.core.ids import Org
 from bursar.storage.sql.budgets import last_decided_at, orgs_due, orgs_with_budgets
 from bursar.storage.sql.directories import Directories
@@ -23,6 +23,7 @@ from bursar.storage.sql.unit import SqlUnit
 from bursar.storage.sqlite.connection import FileLock, SqliteConnection, open_reader, open_writer
 from bursar.storage.sqlite.ledger import SqliteLedger
 from bursar.storage.sqlite.migrate import migrate
+from bursar.storage.sqlite.moved import refuse_moved
 
 Result = TypeVar("Result")
 
@@ -139,9 +140,15 @@ class SqliteStore:
 
         Raises:
             Unavailable: Another process writes this directory.
+            Conflict: Its ledger was moved elsewhere.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file.acquire()
+        try:
+            refuse_moved(self.path.parent)
+        except Conflict:
+            self._lock_file.release()
+            raise
         self._writer = open_writer(self.path)
         migrate(self.path, self._writer)
 
