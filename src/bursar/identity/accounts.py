@@ -323,7 +323,9 @@ class Accounts:
 
     async def _set_password(self, user: User, password: str, actor: str) -> User:
         hashed = await self.passwords.hash(password)
-        changed = await self.users.set_password(user.id, hashed, at=self._clock(), actor=actor)
+        changed = await self.users.set_password(
+            user.id, hashed, epoch=user.password_epoch, at=self._clock(), actor=actor
+        )
         self._forget()
         return changed
 

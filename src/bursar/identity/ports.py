@@ -141,8 +141,15 @@ class UserStore(Protocol):
         """Change the names."""
         ...
 
-    async def set_password(self, user_id: bytes, password_hash: str, *, at: int, actor: str) -> User:
-        """Store a new password's hash, count the epoch up, end every session, drop every code."""
+    async def set_password(
+        self, user_id: bytes, password_hash: str, *, epoch: int, at: int, actor: str
+    ) -> User:
+        """Store a new password's hash, count the epoch up, end every session, drop every code.
+
+        Raises:
+            Conflict: The epoch is not `epoch` any more: somebody else has just changed it.
+            NotFound: No such user.
+        """
         ...
 
     async def replace_hash(self, user_id: bytes, old: str, new: str) -> None:

@@ -134,7 +134,9 @@ class SignIn:
             raise Unauthenticated("Unauthorized: this user is disabled")
         now = self._clock()
         if user is not None and user.verified_at is None:
-            await self._users.set_password(user.id, "", at=now, actor=actor_of(user.id))
+            await self._users.set_password(
+                user.id, "", epoch=user.password_epoch, at=now, actor=actor_of(user.id)
+            )
             user = await self._users.verify(user.id, at=now)
         user = await self._admitted(user, email, claims)
         await self._users.link_external(user.id, claims.issuer, claims.subject, at=now)

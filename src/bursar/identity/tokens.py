@@ -12,6 +12,7 @@ Not here: sessions, users, where the keys lie.
 import base64
 import binascii
 import secrets
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -32,7 +33,7 @@ LENGTH_MAX = 2_048
 
 RESET_S = 300
 ALGORITHM = "HS256"
-KEYS_AGE_MICROS = MICROS_PER_SECOND
+KEYS_AGE_S = 0.4
 """How old what is known of the keys may be: by then one that ended elsewhere is refused here."""
 _SECRET_BYTES = 32
 _PARTS = 3
@@ -122,7 +123,7 @@ class Tokens:
         self._clock = clock
         self._keys: dict[str, SigningKey] = {}
         self._imported: dict[str, OctKey] = {}
-        self._read_at: int | None = None
+        self._read_at = float("-inf")
 
     async def issue(
         self, kind: TokenType, user: bytes, *, org: bytes = b"", session: bytes = b"", epoch: int = 0
@@ -222,7 +223,7 @@ class Tokens:
 
     async def _key(self, kid: str) -> SigningKey | None:
         # Another process may have made or ended a key.
-        if self._read_at is None or self._clock() - self._read_at > KEYS_AGE_MICROS:
+        if time.monotonic() - self._read_at > KEYS_AGE_S:
             await self._read()
         key = self._keys.get(kid)
         return None if key is None or _is_over(key, self._clock()) else key
@@ -237,9 +238,10 @@ class Tokens:
         return usable[-1]
 
     async def _read(self) -> None:
-        now = self._clock()
+        # They are as old as the question, however long the answer took.
+        asked_at = time.monotonic()
         self._keys = {key.kid: key for key in await self._store.all()}
-        self._read_at = now
+        self._read_at = asked_at
 
     def _oct(self, key: SigningKey) -> "OctKey":
         from joserfc.jwk import OctKey  # noqa: PLC0415 - see `issue`

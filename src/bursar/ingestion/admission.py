@@ -142,10 +142,12 @@ class Admission:
         self._monotonic = monotonic
         self._records_beyond = records_beyond
         self._known: dict[Org, tuple[float, Organisation]] = {}
+        self._forgotten = 0
         self._counts: dict[Org, _Counts] = {}
 
     def forget(self, org: Org) -> None:
         """Read an organisation anew with the next request: it was changed here."""
+        self._forgotten += 1
         self._known.pop(org, None)
 
     async def of(self, org: Org) -> Organisation | None:
@@ -156,8 +158,10 @@ class Admission:
         """
         known = self._known.get(org)
         if known is None or known[0] <= self._monotonic():
-            known = (self._monotonic() + KEPT_SECONDS, await self._organisations.get(org))
-            self._known[org] = known
+            forgotten, until = self._forgotten, self._monotonic() + KEPT_SECONDS
+            known = (until, await self._organisations.get(org))
+            if forgotten == self._forgotten:
+                self._known[org] = known
         organisation = known[1]
         if organisation.subscription_status is not SubscriptionStatus.ACTIVE:
             raise SubscriptionStopped(organisation.subscription_status)

@@ -22,7 +22,7 @@ from bursar.identity.keys import ApiKey, Scope
 from bursar.identity.ports import KeyStore, PersonalTokenStore, SessionStore
 from bursar.identity.roles import Role, scopes_of
 from bursar.identity.sessions import Standing
-from bursar.identity.tokens import LENGTH_MAX, Tokens, TokenType, looks_like_one
+from bursar.identity.tokens import KEYS_AGE_S, LENGTH_MAX, Tokens, TokenType, looks_like_one
 from bursar.identity.users import actor_of
 
 CACHE_SECONDS = 1.0
@@ -88,7 +88,8 @@ class Authenticator:
     """Resolves credentials. Positive answers are cached for at most a second.
 
     A revocation in this process empties the cache at once (`forget`); the second is the bound
-    for one made elsewhere. Uses are gathered here and written in batches (`flush`).
+    for one made in another, counted from before the database was asked. Uses are gathered here
+    and written in batches (`flush`).
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Authenticator:
         self._clock = clock
         self._persons = persons
         self._cache: dict[bytes, tuple[float, Principal]] = {}
+        self._forgotten = 0
         self._used: dict[tuple[Org, int], int] = {}
         self._failed: dict[tuple[Org, int], tuple[int, int]] = {}
         self._tokens_used: dict[bytes, int] = {}
@@ -131,14 +133,19 @@ class Authenticator:
         if hmac.compare_digest(token, self._operator_token):
             return await self._operator(wanted.decode("utf-8", "replace"))
         text = token.decode("latin-1")
+        forgotten, until = self._forgotten, time.monotonic() + CACHE_SECONDS
         if looks_like_one(text):
+            # The keys that it was verified by were of that age already.
+            until -= KEYS_AGE_S
             found, is_deleted = await self._by_access_token(text)
         elif text.startswith(personal_tokens.PREFIX):
             found, is_deleted = await self._by_personal_token(text, wanted.decode("utf-8", "replace"))
         else:
             found, is_deleted = await self._by_key(text)
         if not is_deleted:
-            self._remember(place, found)
+            # What was revoked here while it was being read is not kept.
+            if forgotten == self._forgotten:
+                self._remember(place, found, until)
         elif not may_be_deleted:
             raise OrganisationDeleted(_DELETED)
         return found
@@ -156,6 +163,7 @@ class Authenticator:
 
     def forget(self) -> None:
         """Empty the cache: a key, a session, a token, a role or an organisation has changed."""
+        self._forgotten += 1
         self._cache.clear()
 
     async def flush(self) -> None:
@@ -168,10 +176,10 @@ class Authenticator:
             tokens, self._tokens_used = self._tokens_used, {}
             await self._persons.personal_tokens.record_use(tokens)
 
-    def _remember(self, credential: bytes, principal: Principal) -> None:
+    def _remember(self, credential: bytes, principal: Principal, until: float) -> None:
         if len(self._cache) >= CACHED_MAX:
             self._cache.clear()
-        self._cache[credential] = (time.monotonic() + CACHE_SECONDS, principal)
+        self._cache[credential] = (until, principal)
 
     async def _by_key(self, text: str) -> tuple[Principal, bool]:
         key = await self._keys.find(keys.hash_of(text)) if keys.plausible(text) else None

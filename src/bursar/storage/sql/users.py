@@ -32,7 +32,7 @@ _LEAVE = "DELETE FROM membership WHERE org = ? AND user = ?"
 _VERIFY = "UPDATE user_account SET verified_at = ? WHERE id = ? AND verified_at IS NULL"
 _RENAME = "UPDATE user_account SET first_name = ?, last_name = ? WHERE id = ?"
 _NEW_HASH = """UPDATE user_account SET password_hash = ?, password_epoch = password_epoch + 1
-    WHERE id = ?"""
+    WHERE id = ? AND password_epoch = ?"""
 _REPLACE_HASH = "UPDATE user_account SET password_hash = ? WHERE id = ? AND password_hash = ?"
 _END_SESSIONS = "UPDATE session SET ended_at = ? WHERE user = ? AND ended_at IS NULL"
 _DROP_CODES = "DELETE FROM one_time_code WHERE user = ?"
@@ -175,12 +175,16 @@ class SqlUsers:
 
         return await self._store.transact(work)
 
-    async def set_password(self, user_id: bytes, password_hash: str, *, at: int, actor: str) -> User:
+    async def set_password(
+        self, user_id: bytes, password_hash: str, *, epoch: int, at: int, actor: str
+    ) -> User:
         """Store a new password's hash; sessions and codes end with the old one."""
 
         async def work(transaction: Transaction) -> User:
             connection = transaction.everywhere
-            connection.execute(_NEW_HASH, (password_hash, user_id))
+            rows.get_user(connection, user_id)
+            if not connection.execute(_NEW_HASH, (password_hash, user_id, epoch)).rowcount:
+                raise Conflict("the password was changed at this moment; look, and try again")
             connection.execute(_END_SESSIONS, (at, user_id))
             connection.execute(_DROP_CODES, (user_id,))
             await _record_everywhere(transaction, user_id, "user.set_password", at=at, actor=actor)
