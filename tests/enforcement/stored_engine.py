@@ -1,6 +1,6 @@
-"""The engine in memory and the desk on a file, side by side: asked the same, they must say the same.
+"""The engine in memory and the desk on a database, side by side: asked the same, they must say the same.
 
-Each operation runs in memory first and then through `Desk` on SQLite, by the same clock; answers
+Each operation runs in memory first and then through `Desk` on either engine, by the same clock; answers
 and errors must be equal, and `check_stored` compares every row. So whatever is proved of the
 decisions in memory holds for what lies on the disk.
 """
@@ -8,7 +8,6 @@ decisions in memory holds for what lies on the disk.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -37,7 +36,10 @@ from bursar.enforcement.due import Due
 from bursar.enforcement.indexes import Indexes
 from bursar.storage.sql import budget_rows as rows
 from bursar.storage.sql.budgets import HOLDS, WINDOWS
-from bursar.storage.sqlite.store import SqliteStore
+from bursar.storage.sql.engine import Engine as OpenEngine
+from bursar.storage.sql.ports import Connection, Store
+from bursar.storage.sqlite.store import DATABASE_NAME
+from support.engines import Database, database_of
 
 Result = TypeVar("Result")
 
@@ -60,26 +62,37 @@ def unnamed(incident: Incident) -> Incident:
 
 
 class Files:
-    """One file and one loop for all examples, each of which has an organisation of its own."""
+    """One database and one loop for all examples, each of which has an organisation of its own."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, place: Database | Path) -> None:
+        self.database = database_of(place)
         self.loop = asyncio.new_event_loop()
         self.org = Org(0)
-        self.store = self._opened()
+        self.engine = self._opened()
 
-    def _opened(self) -> SqliteStore:
-        store = SqliteStore(self.directory, clock=lambda: 0, canonicalise=lambda p, m: (p, m))
-        store.open()
-        return store
+    @property
+    def store(self) -> Store:
+        return self.engine.store
+
+    @property
+    def path(self) -> Path:
+        """SQLite's file."""
+        return self.database.folder / DATABASE_NAME
+
+    def _opened(self) -> OpenEngine:
+        return self.database.engine(clock=lambda: 0, canonicalise=lambda p, m: (p, m))
+
+    def read(self, org: Org, work: Callable[[Connection], Result]) -> Result:
+        return self.loop.run_until_complete(self.engine.readers.run_short(org, work))
 
     def reopen(self) -> None:
-        self.store.close()
-        self.store = self._opened()
+        self.loop.run_until_complete(self.engine.close())
+        self.engine = self._opened()
 
     def close(self) -> None:
-        self.store.close()
+        self.loop.run_until_complete(self.engine.close())
         self.loop.close()
+        self.database.release()
 
 
 class Draw(questions.Report, frozen=True):
@@ -106,11 +119,11 @@ class StoredEngine(Engine):
         self.start()
 
     def start(self) -> None:
-        def hear(org: Org, notices: Sequence[Notice]) -> None:
-            assert org == self.org
-            self.told += notices
+        self.desk = Desk(self.files.store, Indexes(), self.now, self.hear)
 
-        self.desk = Desk(self.files.store, Indexes(), self.now, hear)
+    def hear(self, org: Org, notices: Sequence[Notice]) -> None:
+        assert org == self.org
+        self.told += notices
 
     # --- both sides
 
@@ -121,7 +134,7 @@ class StoredEngine(Engine):
         return self.files.loop.run_until_complete(awaited())
 
     def both(self, memory: Callable[[], Result], stored: Callable[[], Awaitable[object]]) -> Result:
-        """Do the same in memory and on the file; they must answer, or refuse, alike."""
+        """Do the same in memory and in the database; they must answer, or refuse, alike."""
         self.flush_gates()
         try:
             wanted = memory()
@@ -237,7 +250,7 @@ class StoredEngine(Engine):
     def restart(self) -> None:
         super().restart()
         self.files.reopen()
-        assert self.files.store.last_decided_at() >= max(
+        assert self.files.engine.last_decided_at() >= max(
             (h.created_at for h in self.book.holds.values()), default=0
         )
         self.start()
@@ -246,8 +259,11 @@ class StoredEngine(Engine):
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """Return the rows of a query bound to the organisation."""
-        with closing(self.files.store.reader()) as connection:
-            return [tuple(row) for row in connection.execute(sql, (self.org,))]
+        return self.files.database.rows(sql, self.org)
+
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Read of the organisation as the product does."""
+        return self.files.read(self.org, work)
 
     def check_stored(self) -> None:
         super().check_stored()

@@ -1,8 +1,7 @@
 """What the desk loads and whom a failure reaches; the state machine proves the rest."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,39 @@ from bursar.budgets.hold import Granted
 from bursar.budgets.incident import Decision, Resolution
 from bursar.budgets.refusal import Refused, Stopped
 from bursar.core.errors import Conflict, NotFound
+from bursar.core.ids import Org
 from bursar.core.periods import Period
 from bursar.enforcement import changes
+from bursar.enforcement.desk import Desk
+from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.questions import Authorise, Extend, Settle, Void
 from bursar.storage.sql import budget_rows as rows
 from bursar.storage.sql.budgets import HOLDS_BY_ID, HOLDS_BY_KEY
+from bursar.storage.sql.ports import Store
+from support.engines import Database
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[StoredEngine]:
-    files = Files(tmp_path)
+def engine(database: Database) -> Iterator[StoredEngine]:
+    files = Files(database)
     made = StoredEngine(files)
     yield made
     made.check_stored()
     files.close()
+
+
+class CountedStore:
+    """A store that counts what is asked of it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.transactions = 0
+
+    async def transact(
+        self, work: Callable[[object], Awaitable[object]], *, is_large: bool = False
+    ) -> object:
+        self.transactions += 1
+        return await self._store.transact(work, is_large=is_large)
 
 
 def budget(number: int = 901, **fields: object) -> Budget:
@@ -60,18 +78,15 @@ def test_a_watching_budget_gets_a_late_settlement_in_the_window_of_the_grant(eng
 
 def test_questions_that_wait_together_share_one_commit(engine: StoredEngine) -> None:
     engine.create(budget(limit=50))
-    commits = []
-    engine.files.store._writer.set_trace_callback(
-        lambda sql: commits.append(sql) if sql == "COMMIT" else None
-    )
+    counted = CountedStore(engine.files.store)
+    desk = Desk(counted, Indexes(), engine.now, engine.hear)
 
     async def together() -> list[object]:
         requests = [Authorise(engine.request(cost(1))) for _ in range(64)]
-        return await asyncio.gather(*(engine.desk.ask(engine.org, request) for request in requests))
+        return await asyncio.gather(*(desk.ask(engine.org, request) for request in requests))
 
     answers = engine.run(together())
-    engine.files.store._writer.set_trace_callback(None)
-    assert len(commits) == 1
+    assert counted.transactions == 1
     assert [type(answer) for answer in answers] == [Granted] * 50 + [Refused] * 14
     mirror(engine)
 
@@ -143,10 +158,11 @@ def test_a_budgets_stop_outlives_a_restart_and_ends_with_its_window(engine: Stor
 
 
 @pytest.mark.parametrize("lookup", [HOLDS_BY_ID, HOLDS_BY_KEY])
-def test_many_holds_are_looked_up_by_seeks_alone(engine: StoredEngine, lookup: str) -> None:
-    with closing(engine.files.store.reader()) as reader:
-        sql = f"EXPLAIN QUERY PLAN {lookup} IN ({', '.join('?' * 64)})"
-        plan = [row["detail"] for row in reader.execute(sql, (engine.org, *[b""] * 64))]
+def test_sqlite_looks_many_holds_up_by_seeks_alone(tmp_path: Path, lookup: str) -> None:
+    files = Files(tmp_path)
+    sql = f"EXPLAIN QUERY PLAN {lookup} IN ({', '.join('?' * 64)})"
+    plan = files.read(Org(1), lambda c: [row["detail"] for row in c.execute(sql, (1, *[b""] * 64))])
+    files.close()
     assert ["org=? AND id=?" in step or "org=? AND key=?" in step for step in plan] == [True]
 
 

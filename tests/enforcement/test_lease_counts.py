@@ -1,7 +1,6 @@
 """What the desk reads to count clients, and how fast a lease is taken to be spent."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,18 @@ from bursar.budgets.amounts import Amounts
 from bursar.budgets.budget import Budget
 from bursar.budgets.hold import Granted
 from bursar.budgets.lease import Demand, Report
+from bursar.core.ids import Org
 from bursar.enforcement.leasing import LeaseSeen, SeeingLease, rate_by_calls, rate_by_cost
 from bursar.enforcement.questions import Report as Asked
 from bursar.storage.sql import lease_counts
+from support.engines import Database
 
 DEMAND = Demand(cost(10), cost(90))
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[StoredEngine]:
-    files = Files(tmp_path)
+def engine(database: Database) -> Iterator[StoredEngine]:
+    files = Files(database)
     made = StoredEngine(files)
     made.create(Budget(id=numbered(901), limit=1_000, created_at=1))
     yield made
@@ -36,10 +37,15 @@ def test_only_open_leases_are_counted_and_no_call_s_hold_is_read(engine: StoredE
     assert isinstance(kept, Granted)
     assert isinstance(returned, Granted)
     engine.report(returned.hold, Report(nonce=b"n", number=1, is_final=True))
-    with closing(engine.files.store.reader()) as reader:
-        found = lease_counts.windows_of_leases(reader, engine.org)
-        plan = [row["detail"] for row in reader.execute(f"EXPLAIN QUERY PLAN {lease_counts.LEGS}", (1,))]
+    found = engine.read(lambda c: lease_counts.windows_of_leases(c, engine.org))
     assert found == {kept.hold.id: frozenset(leg.window for leg in kept.hold.legs)}
+
+
+def test_sqlite_counts_leases_by_their_index_alone(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    explain = f"EXPLAIN QUERY PLAN {lease_counts.LEGS}"
+    plan = files.read(Org(1), lambda c: [row["detail"] for row in c.execute(explain, (1,))])
+    files.close()
     assert plan == ["SEARCH hold USING INDEX hold_leases (org=?)"]
 
 

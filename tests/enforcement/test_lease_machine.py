@@ -7,7 +7,6 @@ client believes to have more than the server holds for it, and nothing is above 
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -32,9 +31,10 @@ from bursar.budgets.hold import Granted, Hold, HoldState
 from bursar.budgets.refusal import Stopped
 from bursar.budgets.settlement import Spend
 from bursar.core.periods import Period
+from support.engines import Database
 
 IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
-STEPS_MIN = 60_000 if IS_LONG else 2_000
+STEPS_MIN = 60_000 if IS_LONG else 1_800
 STEPS_EACH = 50
 TTL = HOUR // 2
 DRIFT_PPM = 1_000
@@ -305,8 +305,8 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Iterator[Files]:
-    opened = Files(tmp_path)
+def files(database: Database) -> Iterator[Files]:
+    opened = Files(database)
     yield opened
     opened.close()
 

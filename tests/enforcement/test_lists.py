@@ -1,9 +1,7 @@
 """Lists show what was decided, page by page, and of one organisation only."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 from memory_engine import HOUR, cost, numbered
@@ -18,19 +16,27 @@ from bursar.budgets.window import NEVER, WindowKey
 from bursar.core.ids import Org
 from bursar.core.periods import Period
 from bursar.storage.sql import budget_lists
+from support.engines import Database
+
+Result = TypeVar("Result")
 
 A, B = numbered(901), numbered(902)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[StoredEngine]:
-    files = Files(tmp_path)
+def engine(database: Database) -> Iterator[StoredEngine]:
+    files = Files(database)
     StoredEngine(files).create(Budget(id=A, limit=1, created_at=1))
     made = StoredEngine(files)
     made.create(Budget(id=A, limit=10, created_at=1, period=Period.HOURLY))
     made.create(Budget(id=B, limit=99, created_at=1))
     yield made
     files.close()
+
+
+def told(engine: StoredEngine, lister: Callable[..., Result], *given: object, **bounds: object) -> Result:
+    """Ask one of the lists for the engine's organisation."""
+    return engine.read(lambda connection: lister(connection, engine.org, *given, **bounds))
 
 
 def test_pages_of_each_list_show_everything_once(engine: StoredEngine) -> None:
@@ -42,28 +48,27 @@ def test_pages_of_each_list_show_everything_once(engine: StoredEngine) -> None:
     for key in agents:
         gate.stop(engine.book.gates, key, Stop(Owner.MANUAL, GateState.KILLED, engine.wall))
     engine.flush_gates()
-    with closing(engine.files.store.reader()) as reader:
-        first, second = budget_lists.budgets(reader, engine.org, most=9)
-        assert (first.id, first.limit, second.id) == (A, 10, B)
-        assert budget_lists.budgets(reader, engine.org, after=A, most=9) == [second]
-        assert budget_lists.budget(reader, engine.org, A) == first
-        newest, older = budget_lists.windows(reader, engine.org, WindowKey(A, "", NEVER), most=2)
-        [oldest] = budget_lists.windows(reader, engine.org, older.key, most=2)
-        assert [w.settled for w in (newest, older, oldest)] == [10, 10, 10]
-        assert newest.starts_at == oldest.starts_at + 2 * HOUR
-        page = budget_lists.holds(reader, engine.org, most=4)
-        rest = budget_lists.holds(reader, engine.org, before=page[-1].id, most=4)
-        assert sorted(engine.book.holds, reverse=True) == [hold.id for hold in page + rest]
-        [soonest] = budget_lists.open_holds(reader, engine.org, most=1)
-        others = budget_lists.open_holds(reader, engine.org, after=(soonest.expires_at, soonest.id), most=9)
-        assert [hold.amounts for hold in [soonest, *others]] == [cost(0)] * 3
-        assert budget_lists.hold(reader, engine.org, soonest.id) == soonest
-        found = budget_lists.incidents(reader, engine.org, most=2)
-        found += budget_lists.incidents(reader, engine.org, before=found[-1].id, most=2)
-        assert {incident.window for incident in found} == {w.key for w in (newest, older, oldest)}
-        [killed] = budget_lists.gates(reader, engine.org, most=1)
-        [other] = budget_lists.gates(reader, engine.org, after=killed.key, most=9)
-        assert [killed.key, other.key] == agents
+    first, second = told(engine, budget_lists.budgets, most=9)
+    assert (first.id, first.limit, second.id) == (A, 10, B)
+    assert told(engine, budget_lists.budgets, after=A, most=9) == [second]
+    assert told(engine, budget_lists.budget, A) == first
+    newest, older = told(engine, budget_lists.windows, WindowKey(A, "", NEVER), most=2)
+    [oldest] = told(engine, budget_lists.windows, older.key, most=2)
+    assert [w.settled for w in (newest, older, oldest)] == [10, 10, 10]
+    assert newest.starts_at == oldest.starts_at + 2 * HOUR
+    page = told(engine, budget_lists.holds, most=4)
+    rest = told(engine, budget_lists.holds, before=page[-1].id, most=4)
+    assert sorted(engine.book.holds, reverse=True) == [hold.id for hold in page + rest]
+    [soonest] = told(engine, budget_lists.open_holds, most=1)
+    others = told(engine, budget_lists.open_holds, after=(soonest.expires_at, soonest.id), most=9)
+    assert [hold.amounts for hold in [soonest, *others]] == [cost(0)] * 3
+    assert told(engine, budget_lists.hold, soonest.id) == soonest
+    found = told(engine, budget_lists.incidents, most=2)
+    found += told(engine, budget_lists.incidents, before=found[-1].id, most=2)
+    assert {incident.window for incident in found} == {w.key for w in (newest, older, oldest)}
+    [killed] = told(engine, budget_lists.gates, most=1)
+    [other] = told(engine, budget_lists.gates, after=killed.key, most=9)
+    assert [killed.key, other.key] == agents
 
 
 def test_each_notice_but_a_windows_end_is_an_alert_in_its_commit(engine: StoredEngine) -> None:
@@ -72,11 +77,10 @@ def test_each_notice_but_a_windows_end_is_an_alert_in_its_commit(engine: StoredE
     engine.advance(HOUR)
     engine.run_jobs()
     engine.post(cost(30), Call("other"))
-    with closing(engine.files.store.reader()) as reader:
-        everything = budget_lists.alerts(reader, engine.org, None, most=99)
-        own = budget_lists.alerts(reader, engine.org, A, most=3)
-        own += budget_lists.alerts(reader, engine.org, A, before=own[-1].id, most=9)
-        assert budget_lists.alerts(reader, Org(engine.org - 1), None, most=9) == []
+    everything = told(engine, budget_lists.alerts, None, most=99)
+    own = told(engine, budget_lists.alerts, A, most=3)
+    own += told(engine, budget_lists.alerts, A, before=own[-1].id, most=9)
+    assert engine.read(lambda c: budget_lists.alerts(c, Org(engine.org - 1), None, most=9)) == []
     assert [alert for alert in everything if alert.budget == A] == own
     first = [alert for alert in own if alert.agent == "bot"]
     assert {(a.occasion, a.share_ppm, a.amount, a.source) for a in first} == {
@@ -91,10 +95,5 @@ def test_each_notice_but_a_windows_end_is_an_alert_in_its_commit(engine: StoredE
 
 def test_amounts_stored_before_there_were_run_guards_are_read(engine: StoredEngine) -> None:
     hold = engine.hold(cost(4))
-    engine.files.store.close()
-    with sqlite3.connect(engine.files.store.path) as connection:
-        connection.execute("UPDATE hold SET amounts = '[4,0,0,0,1,1000]' WHERE id = ?", (hold.id,))
-    connection.close()
-    engine.files.reopen()
-    with closing(engine.files.store.reader()) as reader:
-        assert budget_lists.hold(reader, engine.org, hold.id) == hold
+    engine.files.database.change("UPDATE hold SET amounts = '[4,0,0,0,1,1000]' WHERE id = ?", hold.id)
+    assert told(engine, budget_lists.hold, hold.id) == hold

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 from memory_engine import cost, numbered
@@ -17,14 +15,15 @@ from bursar.budgets.ports import BudgetStore
 from bursar.budgets.refusal import Refused
 from bursar.enforcement.questions import Authorise
 from bursar.storage.sql import budget_lists
+from support.engines import Database
 
 ID = numbered(901)
 FIVE = Budget(id=ID, limit=5, created_at=1, is_template=True)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[StoredEngine]:
-    files = Files(tmp_path)
+def engine(database: Database) -> Iterator[StoredEngine]:
+    files = Files(database)
     yield StoredEngine(files)
     files.close()
 
@@ -38,8 +37,7 @@ def test_calls_of_one_commit_share_the_budget_that_the_first_of_them_makes(engin
 
     answers = engine.run(together())
     assert [type(answer) for answer in answers] == [Granted, Granted, Granted, Granted, Refused]
-    with closing(engine.files.store.reader()) as reader:
-        stored = budget_lists.budgets(reader, engine.org, most=9)
+    stored = engine.read(lambda c: budget_lists.budgets(c, engine.org, most=9))
     assert {budget.id for budget in stored} == {ID, made_id(ID, "a"), made_id(ID, "b")}
 
 
@@ -68,8 +66,7 @@ def test_an_agent_without_room_is_told_of_once_over_restarts(engine: StoredEngin
         engine.hold(cost(1), Call("a"))
         engine.restart()
     engine.check_stored()
-    with closing(engine.files.store.reader()) as reader:
-        [alert] = budget_lists.alerts(reader, engine.org, ID, most=9)
+    [alert] = engine.read(lambda c: budget_lists.alerts(c, engine.org, ID, most=9))
     assert (alert.occasion, alert.agent, alert.starts_at) == (Occasion.TEMPLATE_SKIPPED, "a", None)
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,14 +9,16 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from stored_engine import Files, StoredEngine
 from test_machine import Machine
 
+from support.engines import Database
+
 IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
 STEPS_MIN = 60_000 if IS_LONG else 2_000
 STEPS_EACH = 50
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Iterator[Files]:
-    opened = Files(tmp_path)
+def files(database: Database) -> Iterator[Files]:
+    opened = Files(database)
     yield opened
     opened.close()
 

@@ -29,7 +29,6 @@ from bursar.ledger.verification import Findings, VerifyReport
 from bursar.pricing.engine import canonical
 from bursar.storage.postgres.connection import storable
 from bursar.storage.postgres.engine import PostgresEngine
-from bursar.storage.postgres.migrate import migrate
 from bursar.storage.postgres.spelling import spelled
 from bursar.storage.postgres.suspension import wait_for
 from bursar.storage.sql.directory import DEFAULT_LIMITS, Canonicalise, Limits
@@ -242,7 +241,9 @@ def admin() -> "Admin":
         if not made.ask("postgres", "SELECT 1 FROM pg_database WHERE datname = ?", TEMPLATE):
             unfinished = f"{TEMPLATE}_{os.getpid()}"
             made.ask("postgres", f"CREATE DATABASE {unfinished} OWNER bursar")
-            made.run(migrate(server().of(unfinished)))
+            opened = PostgresEngine(server().of(unfinished), clock=lambda: 0, canonicalise=canonical_names)
+            opened.open()
+            made.run(opened.close())
             made.ask("postgres", f"ALTER DATABASE {unfinished} RENAME TO {TEMPLATE}")
     return made
 
