@@ -10,6 +10,7 @@ import asyncpg
 from bursar.core.errors import Unavailable
 from bursar.ledger.ports import LedgerAuditor
 from bursar.ledger.verification import Findings, VerifyReport
+from bursar.storage.postgres.directory import PostgresDirectory
 from bursar.storage.postgres.errors import translated_errors
 from bursar.storage.postgres.fitness import made_fit
 from bursar.storage.postgres.leadership import Leadership
@@ -53,8 +54,10 @@ class PostgresEngine:
         few = max(2, connections // 2)
         self._reports = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
         self._short = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
-        self._months = Months(address)
-        self.store = PostgresStore(self._work, Directories(canonicalise, clock, limits), self._months)
+        self.months = Months(address)
+        self.store = PostgresStore(
+            self._work, Directories(canonicalise, clock, limits, PostgresDirectory), self.months
+        )
         self.readers = PostgresReaders(self._reports, self._short)
         self.changes = Marks(self.readers)
         self.version = "postgresql"
@@ -93,7 +96,7 @@ class PostgresEngine:
     async def make_room(self) -> None:
         """Make the partitions of the months to come."""
         with translated_errors():
-            await self._months.make_ahead(self._clock())
+            await self.months.make_ahead(self._clock())
 
     def hear_decisions(self, hear: Callable[[int], None]) -> None:
         """See the protocol."""
