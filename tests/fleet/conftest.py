@@ -1,0 +1,24 @@
+"""Two treasuries on one PostgreSQL database, for the tests of a module."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.engines import Database, new_database
+from support.fleet import Fleet, open_fleet
+
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    made = new_database("postgres", tmp_path_factory.mktemp("shared") / "data")
+    yield made
+    made.drop()
+
+
+@pytest.fixture(scope="module")
+def fleet(shared: Database) -> Iterator[Fleet]:
+    with open_fleet(shared) as opened:
+        yield opened
+        assert shared.rows(DEADLOCKS) == [(0,)]
