@@ -174,8 +174,10 @@ class Supervisor(Multiprocess):
                 return
             time.sleep(0.02)
         leave_address(self._settings, url_of(self._listener))
-        for _ in range(1, self.processes_num):
-            self.processes.append(self._start())
+        others = [self._start() for _ in range(1, self.processes_num)]
+        self.processes.extend(others)
+        serving = sum(worker.wait_until_ready(READY_S, self.should_exit) for worker in others)
+        _log.info("workers_serve", count=1 + serving)
 
     def keep_subprocess_alive(self) -> None:
         """Start a worker anew in place of each that has died or hangs."""
