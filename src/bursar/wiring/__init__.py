@@ -6,6 +6,7 @@ Nothing here decides anything about usage or money.
 """
 
 from bursar.wiring.operator_token import OPERATOR_TOKEN_NAME
-from bursar.wiring.treasury import Treasury, verify_file
+from bursar.wiring.proving import verify_file, verify_ledger
+from bursar.wiring.treasury import Treasury
 
-__all__ = ["OPERATOR_TOKEN_NAME", "Treasury", "verify_file"]
+__all__ = ["OPERATOR_TOKEN_NAME", "Treasury", "verify_file", "verify_ledger"]

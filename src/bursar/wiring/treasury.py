@@ -7,7 +7,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -43,10 +42,8 @@ from bursar.ingestion.intake import Intake, Receipt
 from bursar.ingestion.reprice import Repricer
 from bursar.jobs.audit import AuditJob
 from bursar.jobs.schedule import Job, Schedule
-from bursar.ledger.verification import VerifyReport
 from bursar.pricing.engine import CostBasis, PriceBook
 from bursar.settings import Settings
-from bursar.storage.sql import verify
 from bursar.storage.sql.admission import SqlAdmissionReader
 from bursar.storage.sql.audit_log import SqlAuditLog
 from bursar.storage.sql.cursors import SqlCursors
@@ -61,7 +58,6 @@ from bursar.storage.sql.prices import SqlPrices
 from bursar.storage.sql.prices_unpriced import SqlUnpriced
 from bursar.storage.sql.quarantine import SqlQuarantine
 from bursar.storage.sql.reports import SqlReports
-from bursar.storage.sqlite.store import DATABASE_NAME
 from bursar.web.edge import Edge
 from bursar.web.guard import Guard
 from bursar.web.metrics import HttpMetrics, LedgerMetrics
@@ -335,19 +331,3 @@ class Treasury:
             "clock": self.enforcement.clock_state,
             "draining": self.is_draining,
         }
-
-
-def verify_file(path: Path, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-    """Prove a whole ledger: the file at `path`, or the one in the data directory `path`.
-
-    Works beside a running server and on a backup; writes nothing.
-
-    Args:
-        path: A ledger file or a data directory.
-        progress: Called with how many events are proved and how many there are.
-
-    Raises:
-        InvalidInput: No such file, not a ledger, or of another release's schema.
-        Unavailable: It cannot be read here, for example because its write-ahead log cannot.
-    """
-    return verify.verify_file(path / DATABASE_NAME if path.is_dir() else path, progress)

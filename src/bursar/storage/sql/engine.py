@@ -7,6 +7,7 @@ from typing import Protocol
 from bursar.ledger.ports import LedgerAuditor
 from bursar.storage.sql.marks import Forget, Kept
 from bursar.storage.sql.ports import Readers, Store
+from bursar.storage.sql.verify_ports import Snapshots
 
 
 class Changes(Protocol):
@@ -82,6 +83,10 @@ class Engine(Protocol):
 
     async def make_room(self) -> None:
         """Prepare for the time to come what the engine wants to have ready; to be called every hour."""
+        ...
+
+    def snapshots(self) -> Snapshots:
+        """Return what proves the whole ledger."""
         ...
 
     def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:

@@ -18,11 +18,11 @@ def check(scope: Scope) -> None:
     """Check every posting, hold and window (I1, I6, I7, I10, I11)."""
     rules = verify_windows.load_rules(scope)
     sums: Sums = {}
-    postings = scope.rows(verify_postings.ALL)
+    postings = scope.stream(verify_postings.ALL)
     for _ in verify_postings.add(scope, postings, sums, decided_at=rules.decided_at):
         pass
     held: dict[WindowKey, Held] = {}
-    found = verify_holds.check(scope, scope.rows(verify_holds.ALL))
+    found = verify_holds.check(scope, scope.stream(verify_holds.ALL))
     verify_windows.held_by((hold for _, hold, _ in found if hold is not None), held)
     check_windows(scope, rules, sums, held)
 

@@ -5,28 +5,24 @@ from operator import itemgetter
 
 import msgspec
 
+from bursar.ledger.rows import ENTRY_COLUMNS
 from bursar.storage.sql.columns import ENTRY_COLUMN_LIST
-from bursar.storage.sql.verify_scope import HOUR_OF, Scope, key_text, pairs
+from bursar.storage.sql.verify_ports import Sums
+from bursar.storage.sql.verify_scope import Scope, key_text, pairs
 
 _CHAIN = f"""SELECT key, seq, sign, revision, reason, corrects, {ENTRY_COLUMN_LIST}
     FROM entry WHERE org = ?1 ORDER BY key, seq"""
 _HEAD = 6
-_KEY_OF = "SELECT occurred_at, revision FROM event_key WHERE org = ?1 AND key = ?2"
-_EVENT = f"SELECT {ENTRY_COLUMN_LIST} FROM event WHERE org = ?1 AND occurred_at = ?2 AND key = ?3"
+_CORRECTED = f"""SELECT k.key, k.revision, {", ".join(f"e.{name}" for name in ENTRY_COLUMNS)}
+    FROM (SELECT DISTINCT key FROM entry WHERE org = ?1) AS c
+    JOIN event_key k ON k.org = ?1 AND k.key = c.key
+    LEFT JOIN event e ON e.org = ?1 AND e.occurred_at = k.occurred_at AND e.key = k.key ORDER BY k.key"""
 _EVENTS = "SELECT count(*) FROM event WHERE org = ?1"
 _KEYS = "SELECT count(*) FROM event_key WHERE org = ?1"
 _ORPHANS = """SELECT k.key, k.occurred_at FROM event_key k WHERE k.org = ?1 AND NOT EXISTS (
     SELECT 1 FROM event e WHERE e.org = ?1 AND e.occurred_at = k.occurred_at AND e.key = k.key)"""
 _PROMPTS = """SELECT p.key, p.occurred_at FROM prompt p WHERE p.org = ?1 AND NOT EXISTS (
     SELECT 1 FROM event e WHERE e.org = ?1 AND e.occurred_at = p.occurred_at AND e.key = p.key)"""
-_TOUCHED = """CREATE TEMP TABLE touched (batch, hour, events, entries, PRIMARY KEY (batch, hour, entries))
-    WITHOUT ROWID"""
-_RANGE = "WHERE org = ?1 AND occurred_at >= ?2 AND occurred_at < ?3"
-_TOUCH_EVENTS = f"""INSERT INTO temp.touched
-    SELECT batch, {HOUR_OF}, count(*), 0 FROM event {_RANGE} GROUP BY 1, 2"""
-_TOUCH_ENTRIES = f"""INSERT INTO temp.touched
-    SELECT batch, {HOUR_OF}, 0, count(*) FROM entry {_RANGE} GROUP BY 1, 2"""
-_ALL_TOUCHED = "SELECT batch, hour, events, entries FROM temp.touched ORDER BY batch, hour"
 _BATCHES = "SELECT seq, events, entries, hours FROM batch WHERE org = ?1 ORDER BY seq"
 _NUMBERED = {
     "batch": ("batches", "SELECT count(*), min(seq), max(seq) FROM batch WHERE org = ?1"),
@@ -34,7 +30,6 @@ _NUMBERED = {
     "quarantine": ("logs", "SELECT count(*), min(seq), max(seq) FROM quarantine WHERE org = ?1"),
     "audit": ("logs", "SELECT count(*), min(seq), max(seq) FROM audit WHERE org = ?1"),
 }
-PREPARE = _TOUCHED
 
 
 def check_numbers(scope: Scope) -> None:
@@ -56,38 +51,37 @@ def check_key_counts(scope: Scope) -> None:
     keys = scope.number(_KEYS)
     scope.findings.checked("keys", keys)
     if keys != scope.number(_EVENTS):
-        for key, occurred_at in scope.rows(_ORPHANS):
+        for key, occurred_at in scope.stream(_ORPHANS):
             where = key_text(["key"], [key])
             scope.differs("keys", "event_key", where, expected=f"an event at {occurred_at}", found=None)
-    for key, occurred_at in scope.rows(_PROMPTS):
+    for key, occurred_at in scope.stream(_PROMPTS):
         where = key_text(["occurred_at", "key"], [occurred_at, key])
         scope.differs("keys", "prompt", where, expected="an event", found=None)
 
 
 def check_corrections(scope: Scope) -> None:
     """Check each key's chain: reversal of what stood, new post, and so on to its revision."""
-    for key, entries in groupby(scope.rows(_CHAIN), key=itemgetter(0)):
-        known = scope.rows(_KEY_OF, key).fetchone()
-        event = known and scope.rows(_EVENT, known[0], key).fetchone()
-        revision = _walk(scope, key, event, list(entries))
+    known_keys = scope.stream(_CORRECTED)
+    known = next(known_keys, None)
+    for key, rows in groupby(scope.stream(_CHAIN), key=itemgetter(0)):
+        own = known if known is not None and known[0] == key else None
+        event = own[2:] if own is not None and own[2] is not None else None
+        revision = _walk(scope, key, event, list(rows))
         scope.findings.checked("revisions", 1)
-        if known is not None and revision != known[1]:
+        if own is None:
+            continue
+        if revision != own[1]:
             where = key_text(["key"], [key])
-            scope.differs("revisions", "event_key", where, expected=revision, found=known[1])
+            scope.differs("revisions", "event_key", where, expected=revision, found=own[1])
+        known = next(known_keys, None)
 
 
-def add_batches(scope: Scope, start: int, end: int) -> None:
-    """Count the events and entries of a range by batch and hour."""
-    scope.rows(_TOUCH_EVENTS, start, end)
-    scope.rows(_TOUCH_ENTRIES, start, end)
-
-
-def check_batches(scope: Scope) -> None:
-    """Compare batches with what was added since the last call, which must have been everything."""
+def check_batches(scope: Scope, sums: Sums) -> None:
+    """Compare batches with what was gathered, which must have been everything."""
     counted = (_batch(number, list(rows)) for number, rows in
-               groupby(scope.connection.execute(_ALL_TOUCHED), key=itemgetter(0)))  # fmt: skip
+               groupby(sums.batches(scope.org), key=itemgetter(0)))  # fmt: skip
     seen = 0
-    for expected, found in pairs(counted, scope.rows(_BATCHES), 1):
+    for expected, found in pairs(counted, scope.stream(_BATCHES), 1):
         seen += 1
         if expected != found:
             where = key_text(["seq"], (expected or found or ())[:1])
@@ -95,7 +89,6 @@ def check_batches(scope: Scope) -> None:
                 "batches", "batch", where, expected=expected and expected[1:], found=found and found[1:]
             )
     scope.findings.checked("batches", seen)
-    scope.connection.execute("DELETE FROM temp.touched")
 
 
 def _batch(number: int, rows: list[tuple[int, ...]]) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ A hold ends once. What it says of its settlement must be what its one posting sa
 legs add up to (`verify_windows`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +14,7 @@ from bursar.budgets.book import Effect
 from bursar.budgets.hold import Hold, HoldKind, HoldState
 from bursar.budgets.window import WindowKey
 from bursar.storage.sql import budget_rows as rows
-from bursar.storage.sql.ports import Rows
+from bursar.storage.sql.verify_ports import Row
 from bursar.storage.sql.verify_scope import Scope
 
 _CHECK = "holds"
@@ -24,7 +24,10 @@ _ROWS = f"""SELECT {rows.HOLD_COLUMNS}, effect, parts
 _PLAIN = _ROWS.format(index="")
 ALL = f"{_PLAIN} ORDER BY id"
 BETWEEN = f"{_PLAIN} AND id > ?2 AND id <= ?3 ORDER BY id"
-ONE = f"{_PLAIN} AND id = ?2"
+SOME = f"{_PLAIN} AND {{}}"
+"""Of `Scope.among`, by their ids."""
+
+ID = "id = ?"
 OPEN = f"{_ROWS.format(index='INDEXED BY hold_open')} AND state = 'open'"
 SUSPENDED = f"{_ROWS.format(index='INDEXED BY hold_suspense')} AND state = 'suspense'"
 
@@ -43,7 +46,7 @@ class _Fault(NamedTuple):
     found: object
 
 
-def check(scope: Scope, found: Rows) -> Iterator[tuple[bytes, Hold | None, bool]]:
+def check(scope: Scope, found: Iterable[Row]) -> Iterator[tuple[bytes, Hold | None, bool]]:
     """Check each hold of one of this module's statements.
 
     Gives its id, itself (None where it cannot be read), and whether it is sound.

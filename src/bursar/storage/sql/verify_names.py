@@ -2,29 +2,34 @@
 
 from bursar.ledger.verification import Findings, Violation
 from bursar.storage.sql.ports import Connection
+from bursar.storage.sql.verify_ports import Snapshot
 from bursar.storage.sql.verify_scope import Scope
 
-_TABLES = """SELECT m.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c ON c.name = 'org'
-    WHERE m.type = 'table' AND m.name <> 'organisation' ORDER BY m.name"""
 _ORGANISATIONS = "SELECT org FROM organisation ORDER BY org"
 _HASH_BYTES = 32
 _UNHASHED = """SELECT k.api_key, k.hash, h.api_key FROM api_key k
     LEFT JOIN api_key_hash h ON h.hash = k.hash AND h.org = k.org
-    WHERE k.org = ?1 AND (h.api_key IS NOT k.api_key OR length(k.hash) <> ?2)"""
+    WHERE k.org = ?1 AND (h.api_key IS NULL OR h.api_key <> k.api_key OR length(k.hash) <> ?2)"""
 _UNKEYED = """SELECT h.api_key, h.hash FROM api_key_hash h
     LEFT JOIN api_key k ON k.org = h.org AND k.api_key = h.api_key
-    WHERE h.org = ?1 AND k.hash IS NOT h.hash"""
+    WHERE h.org = ?1 AND (k.hash IS NULL OR k.hash <> h.hash)"""
 _HALF_REVOKED = """SELECT api_key, is_active, revoked_at FROM api_key
-    WHERE org = ?1 AND is_active <> (revoked_at IS NULL)"""
+    WHERE org = ?1 AND is_active <> CASE WHEN revoked_at IS NULL THEN 1 ELSE 0 END"""
+_SEEKS = """WITH RECURSIVE found (org) AS (
+    SELECT min(org) FROM {0}
+    UNION ALL SELECT (SELECT min(t.org) FROM {0} t WHERE t.org > found.org) FROM found
+        WHERE found.org IS NOT NULL)
+    SELECT org FROM found WHERE org IS NOT NULL"""
 _API_KEYS = "SELECT count(*) FROM api_key WHERE org = ?1"
 
 
-def organisations(connection: Connection, findings: Findings) -> list[int]:
+def organisations(snapshot: Snapshot, findings: Findings) -> list[int]:
     """Return every organisation that has a row anywhere, and check that each exists."""
+    connection = snapshot.connection
     known = {org for (org,) in connection.execute(_ORGANISATIONS)}
     findings.checked("organisations", len(known))
     seen = set(known)
-    for (table,) in connection.execute(_TABLES).fetchall():
+    for table in snapshot.tables():
         for org in _organisations_in(connection, table):
             if org not in known:
                 findings.add(
@@ -52,8 +57,4 @@ def _organisations_in(connection: Connection, table: str) -> list[int]:
     """Return the organisations of a table by one seek each, not by a scan."""
     if table == "api_key_hash":  # its key is the hash; it is small
         return [org for (org,) in connection.execute("SELECT DISTINCT org FROM api_key_hash")]
-    step = f"SELECT min(org) FROM {table} WHERE org > ?"
-    found = [-(2**63)]
-    while (following := connection.execute(step, (found[-1],)).fetchone()[0]) is not None:
-        found.append(following)
-    return found[1:]
+    return [org for (org,) in connection.execute(_SEEKS.format(table))]

@@ -4,7 +4,7 @@ A posting names a hold or an event; a source has one settlement and, after it, c
 here: the windows that must show these sums (`verify_windows`), holds (`verify_holds`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -12,7 +12,7 @@ from bursar.budgets.book import Effect
 from bursar.budgets.window import WindowKey
 from bursar.ledger.verification import Findings
 from bursar.storage.sql import budget_rows as rows
-from bursar.storage.sql.ports import Rows
+from bursar.storage.sql.verify_ports import Row
 from bursar.storage.sql.verify_scope import TIME_MAX, Scope
 
 _CHECK = "postings"
@@ -27,8 +27,6 @@ ALL = f"{_ROWS} WHERE p.org = ?1"
 BETWEEN = f"{_BY_TIME} AND p.at > ?2 AND p.at <= ?3 ORDER BY p.at"
 """Postings after one time and up to another, oldest first."""
 OF_SOURCE = f"{_ROWS} WHERE p.org = ?1 AND p.source = ?2"
-OF_BUDGET = f"{_BY_TIME} AND p.at >= ?2 AND instr(p.parts, ?3) > 0"
-"""Postings from a time on that name a budget's id."""
 
 
 class Sum(msgspec.Struct, gc=False):
@@ -55,7 +53,7 @@ def all_windows(_key: WindowKey) -> bool:
 
 def add(
     scope: Scope,
-    found: Rows,
+    found: Iterable[Row],
     sums: Sums,
     *,
     decided_at: int,
@@ -89,7 +87,13 @@ def add(
     findings.checked(_CHECK, count)
 
 
-def summed(scope: Scope, found: Rows, is_kept: Callable[[WindowKey], bool]) -> Sums:
+def of_budget(scope: Scope, since: int, budget: bytes) -> Iterable[Row]:
+    """Return the postings from a time on that name a budget's id."""
+    names_it = scope.connection.dialect.contains("p.parts", "?3")
+    return scope.stream(f"{_BY_TIME} AND p.at >= ?2 AND {names_it}", since, budget)
+
+
+def summed(scope: Scope, found: Iterable[Row], is_kept: Callable[[WindowKey], bool]) -> Sums:
     """Return what postings add up to, without checking them."""
     sums: Sums = {}
     unchecked = scope._replace(findings=Findings())

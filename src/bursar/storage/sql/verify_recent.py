@@ -14,15 +14,16 @@ are forgotten; one that a late event touches is added up anew, within `SUMMED_MA
 for the round (`verify_rounds`). That what is remembered was right is proved by the round as well.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from bursar.budgets.hold import Hold
 from bursar.budgets.window import Window, WindowKey
 from bursar.storage.sql import verify_holds, verify_postings, verify_windows
+from bursar.storage.sql.verify_ports import Row
 from bursar.storage.sql.verify_postings import Sum, Sums
 from bursar.storage.sql.verify_scope import TIME_MAX, TIME_MIN, Scope
-from bursar.storage.sql.verify_windows import Held, Rules
+from bursar.storage.sql.verify_windows import Held, Place, Rules
 
 WATCHED_MAX = 100_000
 """Windows whose settled amount is remembered: some 30 MB."""
@@ -33,6 +34,9 @@ SUMMED_MAX = 200_000
 ROLLED = 1_000
 """Remembered windows that are looked at each time though nothing is known to have touched them."""
 
+READ_AT_ONCE = 1_000
+"""Windows in memory while they are looked at."""
+
 FAULTY_MAX = 100
 """Windows, holds and sources found faulty that are looked at again each time, of each kind."""
 
@@ -40,7 +44,7 @@ _ID_SPARE_MS = 60_000
 """Holds get their ids before their commit: so much of an id's time is looked at again."""
 
 _NEWEST_POSTING = "SELECT max(at) FROM posting INDEXED BY posting_by_time WHERE org = ?1"
-_NEWEST_HOLD = "SELECT max(id) FROM hold WHERE org = ?1"
+_NEWEST_HOLD = "SELECT id FROM hold WHERE org = ?1 ORDER BY id DESC LIMIT 1"
 _RUNNING = """SELECT budget, member, starts_at, settled FROM budget_window INDEXED BY budget_window_running
     WHERE org = ?1 AND state <> 'closed' LIMIT ?2"""
 _SINCE = """SELECT count(*) FROM (SELECT 1 FROM posting INDEXED BY posting_by_time
@@ -85,9 +89,9 @@ class RecentBudgets:
         self._gather(touched)
         rules = verify_windows.load_rules(scope, {key.budget for key in touched.windows})
         faulty: dict[WindowKey, None] = {}
-        for key in touched.windows:
+        for key, place in _places(scope, touched.windows):
             before = scope.findings.violations_count
-            self._check_window(scope, rules, key, touched)
+            self._check_window(scope, rules, key, place, touched)
             if scope.findings.violations_count > before and len(faulty) < FAULTY_MAX:
                 faulty[key] = None
         scope.findings.checked("windows", len(touched.windows))
@@ -98,17 +102,17 @@ class RecentBudgets:
         """Remember what running windows have settled, without the newest instant."""
         self._mark = self._newest(scope)
         tail = self._sums_at(scope, self._mark)
-        for budget, member, starts_at, settled in scope.rows(_RUNNING, self._watched_max + 1):
+        for budget, member, starts_at, settled in scope.stream(_RUNNING, self._watched_max + 1):
             key = WindowKey(budget, member, starts_at)
             self._settled[key] = settled - tail.get(key, Sum()).settled
         self._is_full = len(self._settled) > self._watched_max
-        self._last_hold = scope.rows(_NEWEST_HOLD).fetchone()[0] or b""
+        self._last_hold = _newest_hold(scope)
 
     def _read_postings(self, scope: Scope, touched: _Touched) -> None:
         """Add up what was posted since the mark, the mark's own instant included; move the mark."""
         assert self._mark is not None  # noqa: S101 - `check` has begun
         decided_at = verify_windows.decided_at(scope)
-        found = scope.rows(verify_postings.BETWEEN, self._mark - 1, TIME_MAX)
+        found = scope.stream(verify_postings.BETWEEN, self._mark - 1, TIME_MAX)
         again, self._faulty_sources = self._faulty_sources, {}
         for source, _, is_sound in verify_postings.add(scope, found, touched.fresh, decided_at=decided_at):
             touched.sources.add(source)
@@ -127,8 +131,8 @@ class RecentBudgets:
         faulty: dict[bytes, None] = {}
         seen: set[bytes] = set()
 
-        def look(sql: str, *values: object) -> Iterable[Hold]:
-            for hold_id, hold, is_sound in verify_holds.check(scope, scope.rows(sql, *values)):
+        def look(found: Iterable[Row]) -> Iterator[Hold]:
+            for hold_id, hold, is_sound in verify_holds.check(scope, found):
                 seen.add(hold_id)
                 if not is_sound and len(faulty) < FAULTY_MAX:
                     faulty[hold_id] = None
@@ -137,14 +141,14 @@ class RecentBudgets:
                     yield hold
 
         for sql in (verify_holds.OPEN, verify_holds.SUSPENDED):
-            verify_windows.held_by(look(sql), touched.held)
+            verify_windows.held_by(look(scope.stream(sql)), touched.held)
         open_now = set(seen)
-        newest = scope.rows(_NEWEST_HOLD).fetchone()[0] or b""
-        for _ in look(verify_holds.BETWEEN, _earlier(self._last_hold), newest):
+        newest = _newest_hold(scope)
+        for _ in look(scope.stream(verify_holds.BETWEEN, _earlier(self._last_hold), newest)):
             pass
-        for hold_id in (self._open | touched.sources | self._faulty_holds.keys()) - seen:
-            for _ in look(verify_holds.ONE, hold_id):
-                pass
+        others = (self._open | touched.sources | self._faulty_holds.keys()) - seen
+        for _ in look(scope.among(verify_holds.SOME, verify_holds.ID, [(one,) for one in others])):
+            pass
         self._open, self._last_hold, self._faulty_holds = open_now, newest, faulty
 
     def _gather(self, touched: _Touched) -> None:
@@ -156,9 +160,10 @@ class RecentBudgets:
         touched.windows.update(dict.fromkeys(islice(self._settled, self._turn, self._turn + ROLLED)))
         self._turn += ROLLED
 
-    def _check_window(self, scope: Scope, rules: Rules, key: WindowKey, touched: _Touched) -> None:
+    def _check_window(
+        self, scope: Scope, rules: Rules, key: WindowKey, place: Place | None, touched: _Touched
+    ) -> None:
         fresh, held = touched.fresh.get(key, Sum()), touched.held.get(key, Held())
-        place = verify_windows.place_of(scope, key)
         if place is None:
             settled = self._settled.get(key, 0) + fresh.settled
             if settled or held.legs or fresh.gained:
@@ -193,7 +198,7 @@ class RecentBudgets:
         if scope.number(_SINCE, since, self._summed_max + 1) > self._summed_max:
             return None
         own = window.key
-        found = scope.rows(verify_postings.OF_BUDGET, since, own.budget)
+        found = verify_postings.of_budget(scope, since, own.budget)
         return verify_postings.summed(scope, found, lambda key: key == own).get(own, Sum()).settled
 
     @staticmethod
@@ -203,8 +208,21 @@ class RecentBudgets:
 
     @staticmethod
     def _sums_at(scope: Scope, at: int) -> Sums:
-        found = scope.rows(verify_postings.BETWEEN, at - 1, at)
+        found = scope.stream(verify_postings.BETWEEN, at - 1, at)
         return verify_postings.summed(scope, found, verify_postings.all_windows)
+
+
+def _places(scope: Scope, keys: Iterable[WindowKey]) -> Iterator[tuple[WindowKey, Place | None]]:
+    """Give each window between its neighbours, None where it is missing, few in memory at a time."""
+    left = iter(keys)
+    while some := list(islice(left, READ_AT_ONCE)):
+        found = verify_windows.places_of(scope, some)
+        yield from ((key, found.get(key)) for key in some)
+
+
+def _newest_hold(scope: Scope) -> bytes:
+    found = scope.rows(_NEWEST_HOLD).fetchone()
+    return b"" if found is None else found[0]
 
 
 def _earlier(hold_id: bytes) -> bytes:

@@ -37,7 +37,8 @@ SHOWN_MAX = 1_000
 
 _COUNT = """SELECT (SELECT count(*) FROM hold WHERE org = ?1), (SELECT count(*) FROM posting WHERE org = ?1),
     (SELECT count(*) FROM budget_window WHERE org = ?1)"""
-_HOLDS_END = "SELECT max(id) FROM (SELECT id FROM hold WHERE org = ?1 AND id > ?2 ORDER BY id LIMIT ?3)"
+_HOLDS_END = """SELECT id FROM (SELECT id FROM hold WHERE org = ?1 AND id > ?2 ORDER BY id LIMIT ?3) AS r
+    ORDER BY id DESC LIMIT 1"""
 _POSTINGS_END = """SELECT at FROM posting INDEXED BY posting_by_time
     WHERE org = ?1 AND at > ?2 ORDER BY at LIMIT 1 OFFSET ?3"""
 _NEWEST = "SELECT max(at) FROM posting INDEXED BY posting_by_time WHERE org = ?1"
@@ -66,7 +67,7 @@ class BudgetRound:
             if self._holds_after is not None:
                 return False
         found = scope.rows(_POSTINGS_END, self._postings_after, self._rows).fetchone()
-        end = None if found is None or found == scope.rows(_NEWEST).fetchone() else found[0]
+        end = None if found is None or found[0] == scope.rows(_NEWEST).fetchone()[0] else found[0]
         self._add_postings(scope, TIME_MAX if end is None else end)
         if end is not None:
             self._postings_after = end
@@ -75,14 +76,15 @@ class BudgetRound:
         return True
 
     def _prove_holds(self, scope: Scope, after: bytes) -> bytes | None:
-        end: bytes | None = scope.rows(_HOLDS_END, after, self._rows).fetchone()[0]
-        if end is None:
+        found = scope.rows(_HOLDS_END, after, self._rows).fetchone()
+        if found is None:
             return None
-        count = sum(1 for _ in verify_holds.check(scope, scope.rows(verify_holds.BETWEEN, after, end)))
+        end: bytes = found[0]
+        count = sum(1 for _ in verify_holds.check(scope, scope.stream(verify_holds.BETWEEN, after, end)))
         return end if count >= self._rows else None
 
     def _add_postings(self, scope: Scope, end: int) -> None:
-        found = scope.rows(verify_postings.BETWEEN, self._postings_after, end)
+        found = scope.stream(verify_postings.BETWEEN, self._postings_after, end)
         decided_at = verify_windows.decided_at(scope)
         for _ in verify_postings.add(scope, found, self._sums, decided_at=decided_at, is_kept=self._is_kept):
             pass
@@ -91,7 +93,7 @@ class BudgetRound:
         held: dict[WindowKey, Held] = {}
         unchecked = scope._replace(findings=Findings())
         for sql in (verify_holds.OPEN, verify_holds.SUSPENDED):
-            found = verify_holds.check(unchecked, scope.rows(sql))
+            found = verify_holds.check(unchecked, scope.stream(sql))
             verify_windows.held_by((hold for _, hold, _ in found if hold is not None), held)
         rules = verify_windows.load_rules(scope)
         verify_budgets.check_windows(scope, rules, self._sums, held, self._is_kept)

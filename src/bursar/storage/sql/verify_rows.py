@@ -55,7 +55,7 @@ _TABLES = {
 _UNKEYED = f"""SELECT e.occurred_at, e.key, k.occurred_at FROM event e
     LEFT JOIN event_key k ON k.org = ?1 AND k.key = e.key
     {_RANGE.replace("org", "e.org").replace("occurred_at", "e.occurred_at")}
-    AND k.occurred_at IS NOT e.occurred_at"""
+    AND (k.occurred_at IS NULL OR k.occurred_at <> e.occurred_at)"""
 _LISTED = """SELECT 1 FROM unpriced_event u
     WHERE u.org = ?1 AND u.model = s.model AND u.occurred_at = s.occurred_at AND u.key = s.key"""
 _STANDING = f"""SELECT model, occurred_at, key FROM event e {_RANGE} AND {COUNTS_OF} = 0
@@ -65,12 +65,16 @@ _STANDING = f"""SELECT model, occurred_at, key FROM event e {_RANGE} AND {COUNTS
         AND seq = (SELECT max(seq) FROM entry c INDEXED BY entry_by_key
             WHERE c.org = ?1 AND c.key = e.key AND c.sign = 1)"""
 _UNLISTED = f"SELECT model, occurred_at, key FROM ({_STANDING}) AS s WHERE NOT EXISTS ({_LISTED})"
-_LIST = "SELECT model, occurred_at, key FROM unpriced_event WHERE org = ?1"
-# Named, as the planner would rather walk all entries of the organisation by number.
-_LAST_POST = f"""SELECT model, occurred_at, {COUNTS_OF} FROM entry INDEXED BY entry_by_key
-    WHERE org = ?1 AND key = ?2 AND sign = 1 ORDER BY seq DESC LIMIT 1"""
-_FIRST_POST = f"""SELECT model, occurred_at, {COUNTS_OF} FROM event
-    WHERE org = ?1 AND key = ?2 AND occurred_at = ?3"""
+_LIST = "SELECT count(*) FROM unpriced_event WHERE org = ?1"
+_LAST_POST = """(SELECT max(seq) FROM entry c INDEXED BY entry_by_key
+    WHERE c.org = ?1 AND c.key = u.key AND c.sign = 1)"""
+# What stands is the last post or, where nothing was corrected, the event itself.
+_MISLISTED = f"""SELECT model, occurred_at, key FROM unpriced_event u WHERE u.org = ?1
+    AND NOT EXISTS (SELECT 1 FROM event e WHERE e.org = ?1 AND e.occurred_at = u.occurred_at
+        AND e.key = u.key AND e.model = u.model AND {COUNTS_OF} = {COUNTS_NOTHING} AND {_LAST_POST} IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM entry p WHERE p.org = ?1 AND p.seq = {_LAST_POST}
+        AND p.key = u.key AND p.occurred_at = u.occurred_at AND p.model = u.model
+        AND {COUNTS_OF} = {COUNTS_NOTHING})"""
 _CARDS = "SELECT card, digest, provider, model, service_tier, lines, origin FROM rate_card WHERE org = ?1"
 _API_KEYS = "SELECT api_key FROM api_key WHERE org = ?1"
 
@@ -105,7 +109,7 @@ def check_rows(scope: Scope, start: int, end: int, rules: Rules) -> None:
     """Check cost, price, card and API key of every event and entry of the range."""
     for table, sql in _TABLES.items():
         seen = 0
-        for row in scope.rows(sql, start, end, rules.one_in, rules.rest):
+        for row in scope.stream(sql, start, end, rules.one_in, rules.rest):
             seen += 1
             _check_row(scope, table, row, rules.cards)
             if row[7] not in rules.api_keys:
@@ -116,32 +120,25 @@ def check_rows(scope: Scope, start: int, end: int, rules: Rules) -> None:
 
 def check_keys(scope: Scope, start: int, end: int) -> None:
     """Check that each event of the range has its key, with its time."""
-    for occurred_at, key, known_at in scope.rows(_UNKEYED, start, end):
+    for occurred_at, key, known_at in scope.stream(_UNKEYED, start, end):
         where = key_text(["occurred_at", "key"], [occurred_at, key])
         scope.differs("keys", "event_key", where, expected=occurred_at, found=known_at)
 
 
 def check_unlisted(scope: Scope, start: int, end: int) -> None:
     """Check that what stands without a cost in the range is listed as unpriced."""
-    for row in scope.rows(_UNLISTED, start, end):
+    for row in scope.stream(_UNLISTED, start, end):
         where = key_text(["model", "occurred_at", "key"], row)
         scope.differs("unpriced", "unpriced_event", where, expected="listed", found=None)
 
 
 def check_listed(scope: Scope) -> None:
     """Check that everything listed as unpriced stands without a cost."""
-    seen = 0
-    for model, occurred_at, key in scope.rows(_LIST):
-        seen += 1
-        standing = (
-            scope.rows(_LAST_POST, key).fetchone() or scope.rows(_FIRST_POST, key, occurred_at).fetchone()
-        )
-        if standing != (model, occurred_at, COUNTS_NOTHING):
-            where = key_text(["model", "occurred_at", "key"], [model, occurred_at, key])
-            scope.differs(
-                "unpriced", "unpriced_event", where, expected="priced, or no such event", found="listed"
-            )
-    scope.findings.checked("unpriced", seen)
+    for row in scope.stream(_MISLISTED):
+        where = key_text(["model", "occurred_at", "key"], row)
+        expected = "priced, or no such event"
+        scope.differs("unpriced", "unpriced_event", where, expected=expected, found="listed")
+    scope.findings.checked("unpriced", scope.number(_LIST))
 
 
 def _check_row(scope: Scope, table: str, row: Row, cards: Cards) -> None:

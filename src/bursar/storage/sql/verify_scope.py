@@ -1,10 +1,11 @@
-"""What every check of a file shares: the snapshot it reads, and how two streams are compared.
+"""What every check shares: the organisation it reads, and how two streams are compared.
 
 Not here: any check (`verify_sums`, `verify_rows`, `verify_history`, `verify_names`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 from bursar.ledger.verification import Findings, Violation
 from bursar.storage.sql.ports import Connection, Rows
@@ -14,7 +15,10 @@ TIME_MAX = 2**63 - 1
 """All times there can be: ranges tile from the first to the last, so no row falls between."""
 
 HOUR_OF = "occurred_at - (occurred_at % 3600000000 + 3600000000) % 3600000000"
-"""SQL of an instant's hour. `%` keeps the sign in SQLite, and a time may lie before 1970."""
+"""SQL of an instant's hour. `%` keeps the sign, and a time may lie before 1970."""
+
+ASKED_AT_ONCE = 50
+"""Keys looked up by one statement: few enough to plan, and enough that the way there does not count."""
 
 COUNTS_OF = "(flags >> 14 & 3)"
 """SQL of which cost counts (`ledger.rows`)."""
@@ -30,6 +34,27 @@ class Scope(NamedTuple):
     def rows(self, sql: str, *values: object) -> Rows:
         """Run a query bound to the organisation, which is parameter 1."""
         return self.connection.execute(sql, (self.org, *values))
+
+    def stream(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Run a query that gives many rows, bound like `rows`."""
+        return self.connection.stream(sql, (self.org, *values))
+
+    def among(self, sql: str, test: str, keys: Collection[Sequence[object]]) -> Iterator[tuple[Any, ...]]:
+        """Give the rows of a query for many keys.
+
+        Args:
+            sql: Bound to the organisation; `{}` stands where the keys are tested.
+            test: Of one key, a `?` for each of its columns.
+            keys: Different ones, each with its columns.
+        """
+        left = iter(keys)
+        while some := list(islice(left, ASKED_AT_ONCE)):
+            # Filled up with the last, so that there is one statement to plan and to keep.
+            some += some[-1:] * (ASKED_AT_ONCE - len(some))
+            numbers = iter(range(2, 2 + len(some) * len(some[0])))
+            tests = (_numbered(test, numbers) for _ in some)
+            text = sql.format(f"({' OR '.join(tests)})")
+            yield from map(tuple, self.rows(text, *(value for key in some for value in key)).fetchall())
 
     def number(self, sql: str, *values: object) -> int:
         """Return a query's one integer, 0 for NULL."""
@@ -96,6 +121,12 @@ def compare(
             if wanted != found:
                 scope.differs(check, table, f"{key}: {name}", expected=wanted, found=found)
     scope.findings.checked(check, seen)
+
+
+def _numbered(test: str, numbers: Iterator[int]) -> str:
+    """Return a test with a number behind each `?`."""
+    first, *rest = test.split("?")
+    return first + "".join(f"?{next(numbers)}{part}" for part in rest)
 
 
 def _order(one: tuple[object, ...] | None, other: tuple[object, ...] | None, width: int) -> int:

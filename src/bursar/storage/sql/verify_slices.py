@@ -1,18 +1,18 @@
 """The auditor of a running server: what was touched lately, and a slice of the rest.
 
 Each run reads on a connection and in a thread of its own, so that neither the event loop nor
-the writer waits. Each range is proved on one snapshot, and so are the totals; between ranges
-the snapshot is renewed, so that the write-ahead log can be folded back. Three marks per
+a writer waits. Each range is proved on one snapshot, and so are the totals; between ranges and
+organisations the snapshot is renewed, so that a write-ahead log can be folded back, and rows
+that nobody sees any more can be cleared away. Three marks per
 organisation remember how far it came: the last batch whose hours were proved, and the
 beginning and position of the current round. A round proves every hour and then the totals
 within `ROUND_MICROS`.
 """
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -20,20 +20,12 @@ import msgspec
 from bursar.core.errors import Unavailable
 from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_MINUTE
 from bursar.ledger.verification import Findings, VerifyReport, Violation
-from bursar.storage.sql import verify_history, verify_names, verify_rows, verify_sums
-from bursar.storage.sql.ports import Transaction
-from bursar.storage.sql.verify import (
-    ROWS,
-    check_range,
-    check_whole,
-    note_damage,
-    open_snapshot,
-    renew_snapshot,
-)
+from bursar.storage.sql import verify_names, verify_rows, verify_sums
+from bursar.storage.sql.ports import Store, Transaction
+from bursar.storage.sql.verify import ROWS, check_range, check_whole, gather
+from bursar.storage.sql.verify_ports import Snapshot, Snapshots
 from bursar.storage.sql.verify_rounds import BudgetAudit
 from bursar.storage.sql.verify_scope import TIME_MAX, TIME_MIN, Scope
-from bursar.storage.sqlite.connection import SqliteConnection
-from bursar.storage.sqlite.store import SqliteStore
 
 ROUND_MICROS = 20 * MICROS_PER_HOUR
 """Time for one round: short of a day, so that a restart still leaves everything proved daily."""
@@ -64,7 +56,7 @@ _SPAN = """SELECT min(at), max(at) FROM (
     UNION ALL SELECT min(occurred_at) FROM event WHERE org = ?1
     UNION ALL SELECT max(occurred_at) FROM event WHERE org = ?1
     UNION ALL SELECT min(occurred_at) FROM entry WHERE org = ?1
-    UNION ALL SELECT max(occurred_at) FROM entry WHERE org = ?1)"""
+    UNION ALL SELECT max(occurred_at) FROM entry WHERE org = ?1) AS r"""
 
 
 class _Marks(NamedTuple):
@@ -76,9 +68,13 @@ class _Marks(NamedTuple):
 
 
 class SqlAuditor:
-    """`ledger.ports.LedgerAuditor` over the open file; `clock` gives microseconds UTC."""
+    """`ledger.ports.LedgerAuditor`: reads by `snapshots`, keeps its marks by `store`.
 
-    def __init__(self, store: SqliteStore, clock: Callable[[], int]) -> None:
+    `clock` gives microseconds UTC.
+    """
+
+    def __init__(self, snapshots: Snapshots, store: Store, clock: Callable[[], int]) -> None:
+        self._snapshots = snapshots
         self._store = store
         self._clock = clock
         self._faulty: dict[tuple[int, int, int], None] = {}
@@ -87,7 +83,6 @@ class SqlAuditor:
         self._stopped = threading.Event()
         self._last = Findings().report()
         self._rest_until = 0
-        self._connection: SqliteConnection | None = None
 
     async def audit(self) -> VerifyReport:
         """Prove the next part; see the protocol. Ends early, without marks, when cancelled."""
@@ -111,38 +106,26 @@ class SqlAuditor:
     def _stop(self) -> None:
         """Make the reading thread end soon: at its next row or range."""
         self._stopped.set()
-        connection = self._connection
-        with suppress(sqlite3.ProgrammingError):  # it may have been closed in this very moment
-            if connection is not None:
-                connection.interrupt()
+        self._snapshots.interrupt()
 
     def _read(self, now: int) -> tuple[VerifyReport, dict[int, _Marks]]:
         findings = Findings()
-        marks: dict[int, _Marks] = {}
-        try:
-            with closing(open_snapshot(self._store.path)) as connection:
-                self._connection = connection
-                marks = self._prove_all(connection, findings, now)
-        except sqlite3.DatabaseError as error:
-            if self._stopped.is_set():
-                raise
-            note_damage(findings, self._store.path, error)
-        finally:
-            self._connection = None
+        marks = self._snapshots.read(lambda snapshot: self._prove_all(snapshot, findings, now), findings)
         for violations in self._totals.values():
             for violation in violations:
                 findings.add(violation)
-        return findings.report(), marks
+        return findings.report(), marks or {}
 
-    def _prove_all(self, connection: SqliteConnection, findings: Findings, now: int) -> dict[int, _Marks]:
+    def _prove_all(self, snapshot: Snapshot, findings: Findings, now: int) -> dict[int, _Marks]:
         """Prove each organisation's part; return the marks that moved."""
         marks: dict[int, _Marks] = {}
-        for org in verify_names.organisations(connection, findings):
+        for org in verify_names.organisations(snapshot, findings):
             if self._stopped.is_set():
                 break
-            scope = Scope(connection, org, findings)
+            snapshot.renew()
+            scope = Scope(snapshot.connection, org, findings)
             before = _marks_of(scope, now)
-            after = self._prove(scope, before, now)
+            after = self._prove(snapshot, scope, before, now)
             if after != before or scope.rows(_MARKS).fetchone() is None:
                 marks[org] = after
         return marks
@@ -153,9 +136,10 @@ class SqlAuditor:
         audit.check(scope, now)
         self._budgets[scope.org] = audit
 
-    def _prove(self, scope: Scope, marks: _Marks, now: int) -> _Marks:
+    def _prove(self, snapshot: Snapshot, scope: Scope, marks: _Marks, now: int) -> _Marks:
         """Prove one organisation's part; return how far it is now."""
-        proof = _Proof(scope, self._stopped, self._faulty, rest=now // MICROS_PER_MINUTE % SAMPLE)
+        rest = now // MICROS_PER_MINUTE % SAMPLE
+        proof = _Proof(snapshot, scope, self._stopped, self._faulty, rest=rest)
         for org, start, end in list(self._faulty):
             if org == scope.org:
                 del self._faulty[org, start, end]
@@ -176,8 +160,15 @@ class _Proof:
     """The checks of one organisation in one run; ranges found faulty are remembered."""
 
     def __init__(
-        self, scope: Scope, stopped: threading.Event, faulty: dict[tuple[int, int, int], None], *, rest: int
+        self,
+        snapshot: Snapshot,
+        scope: Scope,
+        stopped: threading.Event,
+        faulty: dict[tuple[int, int, int], None],
+        *,
+        rest: int,
     ) -> None:
+        self._snapshot = snapshot
         self._scope = scope
         self._stopped = stopped
         self._faulty = faulty
@@ -187,10 +178,10 @@ class _Proof:
         """Prove the whole hours from `first` to `last`, each range for itself."""
         for start, end in self._ranges(first, last):
             before = self._scope.findings.report().violations_count
-            check_range(self._scope, start, end, self._rules)
+            check_range(self._snapshot, self._scope, start, end, self._rules)
             if self._scope.findings.report().violations_count > before and len(self._faulty) < FAULTY_MAX:
                 self._faulty[self._scope.org, start, end] = None
-            renew_snapshot(self._scope.connection)  # type: ignore[arg-type] # it opened it
+            self._snapshot.renew()
 
     def check_touched(self, mark: int) -> int:
         """Prove the hours of all batches after `mark`; return the last batch proved."""
@@ -216,11 +207,9 @@ class _Proof:
         findings = Findings()
         scope = self._scope._replace(findings=findings)
         for start, end in self._ranges(TIME_MIN, TIME_MAX):
-            verify_sums.group(scope, start, end)
-            verify_sums.add_runs(scope)
-            verify_history.add_batches(scope, start, end)
+            gather(self._snapshot, scope, start, end)
         if not self._stopped.is_set():
-            check_whole(scope)
+            check_whole(self._snapshot, scope)
         return findings.report().violations
 
     def _ranges(self, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -231,7 +220,7 @@ class _Proof:
 
 
 def _marks_of(scope: Scope, now: int) -> _Marks:
-    found = dict(scope.rows(_MARKS))
+    found = dict(map(tuple, scope.rows(_MARKS)))
     return _Marks(found.get("batch", 0), found.get("round", now), found.get("position", TIME_MIN))
 
 

@@ -32,16 +32,20 @@ OFFSETS_SINCE = 157_766_400_000_000  # 1975-01-01
 
 _CHECK = "windows"
 _BUDGETS = f"SELECT {rows.BUDGET_COLUMNS}, deleted_at FROM budget WHERE org = ?1"
-_BUDGET = f"{_BUDGETS} AND id = ?2"
+_SOME_BUDGETS = f"{_BUDGETS} AND {{}}"
 _DECIDED = "SELECT last_at FROM decision_clock WHERE org = ?1"
 _MOVED = """SELECT DISTINCT target FROM audit
-    WHERE org = ?1 AND target LIKE 'bud\\_%' ESCAPE '\\' AND instr(details, '"zone"') > 0"""
+    WHERE org = ?1 AND target LIKE 'bud\\_%' ESCAPE '\\' AND {0}"""
 ALL = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window WHERE org = ?1
     ORDER BY budget, member, starts_at"""
-_TRACK = f"SELECT {rows.WINDOW_COLUMNS} FROM budget_window WHERE org = ?1 AND budget = ?2 AND member = ?3"
-ONE = f"{_TRACK} AND starts_at = ?4"
-BEFORE = f"{_TRACK} AND starts_at < ?4 ORDER BY starts_at DESC LIMIT 1"
-AFTER = f"{_TRACK} AND starts_at > ?4 ORDER BY starts_at LIMIT 1"
+_SAME_TRACK = "n.org = ?1 AND n.budget = w.budget AND n.member = w.member"
+_PLACES = f"""SELECT {rows.WINDOW_COLUMNS},
+        (SELECT n.ends_at FROM budget_window n WHERE {_SAME_TRACK} AND n.starts_at < w.starts_at
+            ORDER BY n.starts_at DESC LIMIT 1) AS before_ends_at,
+        (SELECT n.starts_at FROM budget_window n WHERE {_SAME_TRACK} AND n.starts_at > w.starts_at
+            ORDER BY n.starts_at LIMIT 1) AS after_starts_at
+    FROM budget_window w WHERE w.org = ?1 AND {{}}"""
+_KEY = "(budget = ? AND member = ? AND starts_at = ?)"
 
 
 class Rules(NamedTuple):
@@ -68,11 +72,11 @@ class Held(msgspec.Struct, gc=False):
 
 
 class Place(NamedTuple):
-    """A window between its neighbours of the same track."""
+    """A window between its neighbours of the same track: when these end and begin, None without one."""
 
-    before: Window | None
+    before_ends_at: int | None
     window: Window
-    after: Window | None
+    after_starts_at: int | None
 
 
 def load_rules(scope: Scope, ids: Collection[bytes] | None = None) -> Rules:
@@ -80,9 +84,9 @@ def load_rules(scope: Scope, ids: Collection[bytes] | None = None) -> Rules:
     budgets: dict[bytes, Budget] = {}
     deleted: set[bytes] = set()
     if ids is None:
-        found = scope.rows(_BUDGETS).fetchall()
+        found = scope.stream(_BUDGETS)
     else:
-        found = [row for one in ids for row in scope.rows(_BUDGET, one)]
+        found = scope.among(_SOME_BUDGETS, "id = ?", [(one,) for one in ids])
     for *row, deleted_at in found:
         try:
             budgets[row[0]] = rows.budget_of(tuple(row))
@@ -91,8 +95,13 @@ def load_rules(scope: Scope, ids: Collection[bytes] | None = None) -> Rules:
             scope.differs(_CHECK, "budget", key, expected="a budget that can be read", found=None)
         if deleted_at is not None:
             deleted.add(row[0])
-    moved = None if ids is not None else frozenset(target for (target,) in scope.rows(_MOVED))
+    moved = _moved(scope) if ids is None else None
     return Rules(budgets, frozenset(deleted), moved, decided_at(scope))
+
+
+def _moved(scope: Scope) -> frozenset[str]:
+    names_zone = scope.connection.dialect.contains("details", "?2")
+    return frozenset(target for (target,) in scope.rows(_MOVED.format(names_zone), '"zone"'))
 
 
 def decided_at(scope: Scope) -> int:
@@ -115,23 +124,25 @@ def places(scope: Scope) -> Iterator[Place]:
     """Give every window of the organisation between its neighbours, track by track."""
     before: Window | None = None
     current: Window | None = None
-    for row in scope.rows(ALL):
+    for row in scope.stream(ALL):
         window = _read(scope, row)
         if window is None:
             continue
         if current is not None:
-            yield Place(before, current, window if _is_same_track(current, window) else None)
-        before = current if current is not None and _is_same_track(current, window) else None
-        current = window
+            yield _between(before, current, window)
+        before, current = current, window
     if current is not None:
-        yield Place(before, current, None)
+        yield _between(before, current, None)
 
 
-def place_of(scope: Scope, key: WindowKey) -> Place | None:
-    """Return one window between its neighbours by three seeks, None where it is missing."""
-    found = [scope.rows(sql, *key).fetchone() for sql in (BEFORE, ONE, AFTER)]
-    before, window, after = (None if row is None else _read(scope, row) for row in found)
-    return None if window is None else Place(before, window, after)
+def places_of(scope: Scope, keys: Collection[WindowKey]) -> dict[WindowKey, Place]:
+    """Return windows between their neighbours by a few seeks each; those that are missing are left out."""
+    found = {}
+    for *row, before_ends_at, after_starts_at in scope.among(_PLACES, _KEY, keys):
+        window = _read(scope, tuple(row))
+        if window is not None:
+            found[window.key] = Place(before_ends_at, window, after_starts_at)
+    return found
 
 
 def check_counts(scope: Scope, window: Window, settled: int | None, held: Held) -> None:
@@ -158,7 +169,7 @@ def check_lists(scope: Scope, window: Window, total: Sum) -> None:
 
 def check_place(scope: Scope, place: Place, rules: Rules) -> None:
     """Check all that a window and its neighbours show by themselves."""
-    before, window, _ = place
+    before_ends_at, window, _ = place
     key = window.key
     budget = rules.budgets.get(key.budget)
     if budget is None:
@@ -167,8 +178,8 @@ def check_place(scope: Scope, place: Place, rules: Rules) -> None:
     bound = window.limit + window.overrun + window.unheld + window.lowered
     if budget.is_hard and window.used > bound:
         differs(scope, key, "settled + held", expected=f"at most {bound}", found=window.used)
-    if before is not None and before.ends_at > window.starts_at:
-        differs(scope, key, "starts_at", expected=f"{before.ends_at} or later", found=window.starts_at)
+    if before_ends_at is not None and before_ends_at > window.starts_at:
+        differs(scope, key, "starts_at", expected=f"{before_ends_at} or later", found=window.starts_at)
     _check_state(scope, window, rules)
     if bool(key.member) is not (budget.period is Period.RUN):
         wanted = "a run" if budget.period is Period.RUN else "no run"
@@ -196,8 +207,14 @@ def _read(scope: Scope, row: tuple[object, ...]) -> Window | None:
         return None
 
 
-def _is_same_track(one: Window, other: Window) -> bool:
-    return one.key[:2] == other.key[:2]
+def _between(before: Window | None, window: Window, after: Window | None) -> Place:
+    """Return a window's place in the order of all, where a neighbour may be of another track."""
+    track = window.key[:2]
+    return Place(
+        before.ends_at if before is not None and before.key[:2] == track else None,
+        window,
+        after.starts_at if after is not None and after.key[:2] == track else None,
+    )
 
 
 def _check_state(scope: Scope, window: Window, rules: Rules) -> None:
@@ -214,9 +231,9 @@ def _check_state(scope: Scope, window: Window, rules: Rules) -> None:
 
 def _check_edges(scope: Scope, place: Place, budget: Budget, rules: Rules) -> None:
     """Check that a window begins and ends where its period does, or at a neighbour."""
-    before, window, after = place
+    before_ends_at, window, after_starts_at = place
     starts_at, ends_at = window.starts_at, window.ends_at
-    is_cut = after is not None and after.starts_at == ends_at
+    is_cut = after_starts_at == ends_at
     if budget.period is Period.RUN:
         return
     if budget.period is Period.TOTAL:
@@ -229,7 +246,7 @@ def _check_edges(scope: Scope, place: Place, budget: Budget, rules: Rules) -> No
             differs(scope, window.key, "ends_at", expected=most, found=ends_at)
         return
     is_moved = rules.moved is None or text_from_id("bud", budget.id) in rules.moved
-    if not (before is not None and before.ends_at == starts_at) and not _is_edge(budget, starts_at, is_moved):
+    if before_ends_at != starts_at and not _is_edge(budget, starts_at, is_moved):
         differs(scope, window.key, "starts_at", expected=f"a {budget.period} boundary", found=starts_at)
     if not is_cut and not _is_edge(budget, ends_at, is_moved):
         differs(scope, window.key, "ends_at", expected=f"a {budget.period} boundary", found=ends_at)

@@ -10,6 +10,7 @@ from bursar.storage.sql.marks import Quiet
 from bursar.storage.sql.verify_slices import SqlAuditor
 from bursar.storage.sqlite.connection import ENGINE, SqliteConnection, answers
 from bursar.storage.sqlite.readers import SqliteReaders
+from bursar.storage.sqlite.snapshots import SqliteSnapshots
 from bursar.storage.sqlite.store import SqliteStore
 
 
@@ -59,9 +60,13 @@ class SqliteEngine:
     async def make_room(self) -> None:
         """Do nothing: a file grows by itself."""
 
+    def snapshots(self) -> SqliteSnapshots:
+        """Return what proves the whole file."""
+        return SqliteSnapshots(self.store.path)
+
     def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:
         """Return what proves the file beside its work."""
-        return SqlAuditor(self.store, clock)
+        return SqlAuditor(self.snapshots(), self.store, clock)
 
     @asynccontextmanager
     async def leading(self, job: str) -> AsyncIterator[bool]:  # noqa: ARG002 - every job is this process's
