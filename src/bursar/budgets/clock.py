@@ -66,6 +66,13 @@ class DecisionClock(msgspec.Struct):
             self.is_doubted = False  # time itself has caught up with the step
         return Now(self.last, self.steady if self.is_doubted else None)
 
+    def observe(self, last: int) -> None:
+        """Do not go behind `last`, by which another process has decided. See `read` for what is suspect."""
+        if last > self.last:
+            self.last = last
+            if self.monotonic is not None and last > self.steady + SUSPECT_STEP_MICROS:
+                self.is_doubted = True
+
     def confirm(self) -> None:
         """Believe the step: from now on only the time we are told counts."""
         self.steady, self.is_doubted = self.last, False

@@ -1,6 +1,6 @@
 """Where budgets are asked: questions that wait together share a commit, and are answered after it.
 
-    ask(org, question)  →  up to 64 in order  →  commits.decide_all  →  COMMIT  →  the answers
+    ask(org, question)  →  a group in order  →  commits.decide_all  →  COMMIT  →  the answers
 
 Nothing is answered before it is durable, so a caller that hears nothing asks again with the
 same key and gets the same hold, also from a process started since. When a shared commit fails by
@@ -26,9 +26,6 @@ from bursar.enforcement.questions import Question
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
-
-TOGETHER_MAX = 64
-"""Questions in one commit: beyond, the sync is a small part already and the last one waits longer."""
 
 WAITING_MAX = 10_000
 """Questions that may wait: about a second's work; beyond, callers come again."""
@@ -64,8 +61,9 @@ class Desk:
         self._indexes = indexes
         self._now = now
         self._on_notices = on_notices
-        self._waiting: list[_Waiting] = []
-        self._drain: asyncio.Task[None] | None = None
+        self._queues: dict[Org | None, list[_Waiting]] = {}
+        self._drains: dict[Org | None, asyncio.Task[None]] = {}
+        self._waiting_count = 0
 
     async def ask(self, org: Org, question: Question[Answer]) -> Answer:
         """Return the answer to a question; when this returns it is durable.
@@ -74,13 +72,17 @@ class Desk:
             AppError: What the question's decision raises; it changed nothing.
             Unavailable: Too many questions wait, or storage takes no writes (`StorageFull`).
         """
-        if len(self._waiting) >= WAITING_MAX:
+        if self._waiting_count >= WAITING_MAX:
             raise Unavailable("too many requests wait for their commit; send this one again")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[object] = loop.create_future()
-        self._waiting.append(_Waiting(org, question, answer))
-        if self._drain is None:
-            self._drain = loop.create_task(self._drain_waiting())
+        place = org if self._store.commits_apart else None
+        queue = self._queues.get(place)
+        if queue is None:
+            queue = self._queues[place] = []
+            self._drains[place] = loop.create_task(self._drain_waiting(place, queue))
+        queue.append(_Waiting(org, question, answer))
+        self._waiting_count += 1
         return cast("Answer", await answer)
 
     async def change(self, org: Org, work: Callable[[Change], Awaitable[Result]]) -> Result:
@@ -88,6 +90,7 @@ class Desk:
         notices: list[Notice] = []
 
         async def run(transaction: Transaction) -> Result:
+            notices.clear()  # a store may run it twice
             unit = transaction.unit(org)
             index = await self._indexes.of(org, unit.budgets)
             return await work(Change(unit, index, self._now(), notices))
@@ -103,15 +106,18 @@ class Desk:
         answers = await self._commit([(org, question) for question in questions])
         return cast("Sequence[Answer | AppError]", answers)
 
-    async def _drain_waiting(self) -> None:
+    async def _drain_waiting(self, place: Org | None, queue: list[_Waiting]) -> None:
         """Commit what waits, group by group, until nothing waits."""
         # One turn of the loop: questions that are ready now join the first group.
         await asyncio.sleep(0)
-        while self._waiting:
-            group, self._waiting = self._waiting[:TOGETHER_MAX], self._waiting[TOGETHER_MAX:]
+        together_max = self._store.together_max
+        while queue:
+            group = queue[:together_max]
+            del queue[:together_max]
+            self._waiting_count -= len(group)
             await self._answer_group(group)
             await asyncio.sleep(0)
-        self._drain = None
+        del self._queues[place], self._drains[place]
 
     async def _answer_group(self, group: list[_Waiting]) -> None:
         try:
@@ -138,10 +144,12 @@ class Desk:
         heard: list[tuple[Org, list[Notice]]] = []
 
         async def together(transaction: Transaction) -> None:
-            now = self._now()
-            for org, places in shares.items():
+            heard.clear()  # a store may run it twice
+            for org, places in sorted(shares.items()):
                 budgets = transaction.unit(org).budgets
                 index = await self._indexes.of(org, budgets)
+                # Only now: what waited for its turn must not decide by a time before those it waited for.
+                now = self._now()
                 questions = [asked[place][1] for place in places]
                 decided = await decide_all(budgets, index, questions, now)
                 if decided.active is not index:

@@ -110,6 +110,7 @@ class Spending:
                     refused[place] = HoldResolved(hold)
                     _tell_difference(book, hold, event)
         if book.notices:
+            await self._indexes.of(unit.org, unit.budgets)  # tells the clock by which time others decided
             await written(unit.budgets, book, self._now().at)
         return Bound(bound, refused)
 

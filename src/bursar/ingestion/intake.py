@@ -85,8 +85,9 @@ class Intake:
         self._clock = clock
         self._coalesce_events_max = coalesce_events_max
         self._on_receipt = on_receipt
-        self._waiting: list[_Waiting] = []
-        self._drain: asyncio.Task[None] | None = None
+        self._queues: dict[Org | None, list[_Waiting]] = {}
+        self._drains: dict[Org | None, asyncio.Task[None]] = {}
+        self._waiting_count = 0
 
     async def record(self, org: Org, events: Sequence[UsageEvent]) -> Receipt:
         """Record `events`; when this returns they are durable.
@@ -100,13 +101,17 @@ class Intake:
             return Receipt(None, 0)
         if len(events) >= self._coalesce_events_max:
             return await self._record_large(org, events)
-        if len(self._waiting) >= WAITING_MAX:
+        if self._waiting_count >= WAITING_MAX:
             raise Unavailable("too many requests wait for their commit; send this one again")
         loop = asyncio.get_running_loop()
         receipt: asyncio.Future[Receipt] = loop.create_future()
-        self._waiting.append(_Waiting(org, events, receipt))
-        if self._drain is None:
-            self._drain = loop.create_task(self._drain_waiting())
+        place = org if self._store.commits_apart else None
+        queue = self._queues.get(place)
+        if queue is None:
+            queue = self._queues[place] = []
+            self._drains[place] = loop.create_task(self._drain_waiting(place, queue))
+        queue.append(_Waiting(org, events, receipt))
+        self._waiting_count += 1
         return await receipt
 
     async def _record_large(self, org: Org, events: Sequence[UsageEvent]) -> Receipt:
@@ -155,12 +160,12 @@ class Intake:
             receipts.append(_shifted(receipt, index))
         return _joined(receipts)
 
-    async def _drain_waiting(self) -> None:
+    async def _drain_waiting(self, place: Org | None, queue: list[_Waiting]) -> None:
         """Commit what waits, group by group, until nothing waits."""
         # One turn of the loop: requests that are ready now join the first group.
         await asyncio.sleep(0)
-        while self._waiting:
-            group = self._take_group()
+        while queue:
+            group = self._take_group(queue)
             try:
                 receipts = await self._commit_group(group)
             except Unavailable as error:
@@ -172,7 +177,7 @@ class Intake:
                 for waiting, receipt in zip(group, receipts, strict=True):
                     self._answer(waiting, receipt)
             await asyncio.sleep(0)
-        self._drain = None
+        del self._queues[place], self._drains[place]
 
     async def _commit_apart(self, group: list[_Waiting]) -> None:
         """Commit each request of a failed group by itself."""
@@ -189,16 +194,18 @@ class Intake:
         if not waiting.receipt.done():
             waiting.receipt.set_result(receipt)
 
-    def _take_group(self) -> list[_Waiting]:
+    def _take_group(self, queue: list[_Waiting]) -> list[_Waiting]:
         """Return the oldest requests that fit one commit together."""
         room = self._coalesce_events_max
         count = 0
-        for waiting in self._waiting:
+        for waiting in queue:
             room -= len(waiting.events)
             if room < 0:
                 break
             count += 1
-        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        group = queue[:count]
+        del queue[:count]
+        self._waiting_count -= count
         return group
 
     async def _commit_group(self, group: list[_Waiting]) -> list[Receipt]:
@@ -213,7 +220,7 @@ class Intake:
         for index, waiting in enumerate(group):
             shares.setdefault(waiting.org, []).append(index)
         receipts: dict[int, Receipt] = {}
-        for org, indexes in shares.items():
+        for org, indexes in sorted(shares.items()):
             events = [event for index in indexes for event in group[index].events]
             result = await self._process(transaction, org, events)
             start = 0

@@ -152,9 +152,13 @@ async def _post_known(
     A key that names another hold than the one it settled is a conflict: one call pays off one hold.
     """
     known = _Known([], [], [], set())
+    if not positions:
+        return known
+    standings = dict(await unit.ledger.standings({events[index].key for index in positions}))
     for index in positions:
         event = events[index]
-        standing = await unit.ledger.standing(event.key)
+        # What was revised just now is read anew.
+        standing = standings.pop(event.key, None) or await unit.ledger.standing(event.key)
         if standing is None:
             raise AssertionError("a known key must have an entry")
         if event.hold is not None and standing.row.hold not in {None, event.hold}:

@@ -5,7 +5,7 @@ between. An engine without one (SQLite) never suspends inside them, so its trans
 run to the end without another task in between.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -71,6 +71,10 @@ class LedgerWriter(Protocol):
 
     async def standing(self, key: bytes) -> Standing | None:
         """Return what stands for `key`, None where nothing does."""
+        ...
+
+    async def standings(self, keys: Collection[bytes]) -> Mapping[bytes, Standing]:
+        """Return what stands for each of the keys that are known."""
         ...
 
     async def next_batch(self) -> int:
@@ -147,16 +151,24 @@ class Transaction(Protocol):
 class Store(Protocol):
     """A storage engine's writing side."""
 
+    @property
+    def commits_apart(self) -> bool:
+        """Whether organisations do not wait for each other, so that a commit is best one organisation's."""
+        ...
+
     async def transact(
         self, work: Callable[[Transaction], Awaitable[Result]], *, is_large: bool = False
     ) -> Result:
         """Run `work` in one transaction; commit durably before returning its result.
 
-        `is_large` says that the commit is worth letting other tasks run meanwhile.
+        `is_large` says that the commit is worth letting other tasks run meanwhile. An engine that
+        has to undo a transaction for another's sake may run `work` a second time. Several
+        organisations are asked for in ascending order.
 
         Raises:
             StorageFull: The disk is full; nothing was written.
-            Unavailable: The engine does not answer; nothing was written.
+            Unavailable: The engine does not answer; nothing was written, or its answer to
+                the commit was lost: a repeat with the same keys finds out.
         """
         ...
 

@@ -187,8 +187,9 @@ class Repricer:
 
 async def _unpriced_at(unit: UnitOfWork, places: Sequence[Place]) -> list[Standing]:
     """Return what stands at `places` and still has no cost: another task may have been there."""
-    standing = [await unit.ledger.standing(place.key) for place in places]
-    return [one for one in standing if one is not None and one.row.cost_nusd is None]
+    standings = await unit.ledger.standings([place.key for place in places])
+    standing = [standings[place.key] for place in places if place.key in standings]
+    return [one for one in standing if one.row.cost_nusd is None]
 
 
 async def _post(

@@ -73,6 +73,7 @@ class Enforcement:
     ) -> None:
         store, readers = engine.store, engine.readers
         self.decision_clock = DecisionClock(last=engine.last_decided_at())
+        engine.hear_decisions(self.decision_clock.observe)
         self._clock = clock
         self._monotonic = monotonic
         self._organisations = organisations

@@ -86,9 +86,17 @@ class PostgresConnection:
 
 def storable(value: Any) -> Any:  # noqa: ANN401 - any parameter
     """Return a parameter as PostgreSQL can keep it."""
-    if type(value) is str and _NUL in value:
-        return value.replace(_NUL, _SHOWN_NUL)
+    kind = type(value)
+    if kind is str:
+        return value.replace(_NUL, _SHOWN_NUL) if _NUL in value else value
+    if kind is list and _is_text(value) and any(_NUL in text for text in value if text):
+        return [storable(text) for text in value]
     return value
+
+
+def _is_text(column: list[Any]) -> bool:
+    """Whether a column holds text: its first value that is one says so for all."""
+    return type(next((one for one in column if one is not None), None)) is str
 
 
 def _count(status: str) -> int:

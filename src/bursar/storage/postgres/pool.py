@@ -57,6 +57,7 @@ class Limits(NamedTuple):
             "idle_in_transaction_session_timeout": str(IDLE_MS),
             "client_connection_check_interval": str(ABANDONED_MS),
             "jit": "off",
+            "synchronous_commit": "on",
             "search_path": "bursar, public",
         }
 

@@ -35,6 +35,10 @@ LOCK_CLASS = 0x627273
 """The first number of our advisory locks; the second is the organisation's, 0 for `everywhere`."""
 
 
+QUESTIONS_MAX = 32
+"""Questions of budgets in one commit: beyond, more of them wait for a longer transaction."""
+
+
 class _Session:
     """A transaction's turn and connection, both taken when first needed."""
 
@@ -97,10 +101,13 @@ class PostgresTransaction:
     Begins with its first statement. Used beneath `suspension.in_worker`.
     """
 
-    def __init__(self, session: _Session, directories: Directories, months: Months) -> None:
+    def __init__(
+        self, session: _Session, directories: Directories, months: Months, hear: Callable[[int], None]
+    ) -> None:
         self._session = session
         self._directories = directories
         self._months = months
+        self._hear = hear
         self._bound: Org | None = None
         self._units: dict[Org, PostgresUnit] = {}
         self._locked: list[Org] = []
@@ -127,7 +134,7 @@ class PostgresTransaction:
             connection = self._connection(org, self._lock(org))
             directory = self._directories.of(connection, org, only_committed=True)
             ledger = PostgresLedger(connection, org, self._months)
-            unit = self._units[org] = PostgresUnit(connection, org, directory, ledger)
+            unit = self._units[org] = PostgresUnit(connection, org, directory, ledger, self._hear)
         return unit
 
     async def orgs_due(self, at: int) -> list[Org]:
@@ -186,13 +193,21 @@ class PostgresTransaction:
 
 
 class PostgresStore:
-    """`storage.sql.ports.Store` over a pool."""
+    """`storage.sql.ports.Store` over a pool.
+
+    Attributes:
+        hear: Told by which time others have decided, within each transaction that decides.
+    """
+
+    commits_apart = True
+    together_max = QUESTIONS_MAX
 
     def __init__(self, pool: Pool, directories: Directories, months: Months) -> None:
         self._pool = pool
         self._directories = directories
         self._months = months
         self._turns = Turns(WAIT_S)
+        self.hear: Callable[[int], None] = lambda _last: None
 
     async def transact(
         self, work: Callable[[PostgresTransaction], Awaitable[Result]], *, is_large: bool = False
@@ -218,10 +233,10 @@ class PostgresStore:
         self, work: Callable[[PostgresTransaction], Awaitable[Result]], *, is_large: bool
     ) -> Result:
         session = _Session(self._pool, self._turns, is_large=is_large)
-        transaction = PostgresTransaction(session, self._directories, self._months)
+        transaction = PostgresTransaction(session, self._directories, self._months, self.hear)
         try:
-            coroutine = cast("Coroutine[Any, Any, Result]", work(transaction))
-            result = await in_worker(lambda: driven(coroutine))
+            # `work` itself may take a lock before it gives its coroutine.
+            result = await in_worker(lambda: driven(cast("Coroutine[Any, Any, Result]", work(transaction))))
             await session.commit()
         except BaseException as error:
             self._directories.forget(transaction.touched)

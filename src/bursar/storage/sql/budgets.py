@@ -47,7 +47,7 @@ _PUT_GATE = _upsert("gate", "kind, name", "kind, name, epoch, stops")
 _PUT_INCIDENT = _upsert("incident", "id", rows.INCIDENT_COLUMNS)
 _ADD_ALERT = f"INSERT INTO alert (org, {rows.ALERT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_CLOCK = """INSERT INTO decision_clock (org, last_at) VALUES (?, ?)
-    ON CONFLICT (org) DO UPDATE SET last_at = max(last_at, excluded.last_at)"""
+    ON CONFLICT (org) DO UPDATE SET last_at = max(decision_clock.last_at, excluded.last_at)"""
 _ADD_POSTING = """INSERT INTO posting (org, source, part, effect, at, parts) VALUES (?1, ?2,
     coalesce((SELECT max(part) + 1 FROM posting WHERE org = ?1 AND source = ?2), 0), ?3, ?4, ?5)"""
 _ADD_APPROVAL = """INSERT INTO approval

@@ -24,8 +24,13 @@ class Directories:
     """
 
     def __init__(
-        self, canonicalise: Canonicalise, clock: Callable[[], int], limits: Limits = DEFAULT_LIMITS
+        self,
+        canonicalise: Canonicalise,
+        clock: Callable[[], int],
+        limits: Limits = DEFAULT_LIMITS,
+        kind: type[SqlDirectory] = SqlDirectory,
     ) -> None:
+        self._kind = kind
         self._canonicalise = canonicalise
         self._clock = clock
         self._limits = limits
@@ -44,7 +49,7 @@ class Directories:
                 self._caches.popitem(last=False)
         else:
             self._caches.move_to_end(org)
-        return SqlDirectory(connection, org, cache, self._canonicalise, self._clock(), limits=self._limits)
+        return self._kind(connection, org, cache, self._canonicalise, self._clock(), limits=self._limits)
 
     def forget(self, orgs: Iterable[Org]) -> None:
         """Drop cached names of `orgs`: some may have been made by what was undone."""

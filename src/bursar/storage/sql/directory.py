@@ -5,7 +5,7 @@ text stays in the event's attributes, and nothing is lost but a separate line in
 The cache holds whole subjects, so that the hot path looks up one tuple an event.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -36,11 +36,11 @@ DEFAULT_LIMITS = Limits()
 
 _INSERT = {
     "agent": """INSERT INTO agent (org, agent, name, id, display_name, created_at)
-        VALUES (?1, ?2, ?3, ?4, ?3, ?5)""",
+        VALUES (?1, ?2, ?3, ?5, ?3, ?4)""",
     "project": """INSERT INTO project (org, project, name, id, display_name, created_at)
-        VALUES (?1, ?2, ?3, ?4, ?3, ?5)""",
-    "feature": "INSERT INTO feature (org, feature, name, created_at) VALUES (?1, ?2, ?3, ?5)",
-    "user": "INSERT INTO user_label (org, user, name, created_at) VALUES (?1, ?2, ?3, ?5)",
+        VALUES (?1, ?2, ?3, ?5, ?3, ?4)""",
+    "feature": "INSERT INTO feature (org, feature, name, created_at) VALUES (?, ?, ?, ?)",
+    "user": "INSERT INTO user_label (org, user, name, created_at) VALUES (?, ?, ?, ?)",
 }
 _FIND = {
     "agent": "SELECT agent FROM agent WHERE org = ? AND name = ?",
@@ -175,7 +175,7 @@ class SqlDirectory:
         row = self._connection.execute(_FIND[kind], (self._org, name)).fetchone()
         if row is not None:
             return int(row[0])
-        number = self._next(kind, self._limits.agents if kind == "agent" else self._limits.others)
+        number = self._next(kind)
         if number is None:
             overflow[kind] = name
             return OTHER
@@ -183,17 +183,25 @@ class SqlDirectory:
         return number
 
     def _insert(self, kind: str, number: int, name: str) -> None:
-        self._cache.has_made = True
-        self._connection.execute(_INSERT[kind], (self._org, number, name, new_id(), self._now))
+        self._insert_all(kind, [(number, name)])
 
-    def _next(self, kind: str, most: int) -> int | None:
+    def _insert_all(self, kind: str, made: Iterable[tuple[int, str]]) -> None:
+        self._cache.has_made = True
+        has_id = kind in {"agent", "project"}
+        rows = [(self._org, *one, self._now, *([new_id()] if has_id else ())) for one in made]
+        self._connection.executemany(_INSERT[kind], rows)
+
+    def _most(self, kind: str) -> int:
+        return self._limits.agents if kind == "agent" else self._limits.others
+
+    def _next(self, kind: str) -> int | None:
         """Return the next free number, None at the cap. Number 1 is kept for `(other)`."""
         last = self._connection.execute(_LAST[kind], (self._org,)).fetchone()[0]
         if last is None:
             if kind != "model":
                 self._insert(kind, OTHER, OTHER_NAME)
             return OTHER + 1
-        return None if last > most else int(last) + 1
+        return None if last > self._most(kind) else int(last) + 1
 
     def _model(self, subject: Subject, overflow: dict[str, str]) -> int:
         names = (subject.provider, subject.model)
@@ -204,7 +212,7 @@ class SqlDirectory:
         if row is not None:
             self._keep(("model", *names), int(row[0]))
             return int(row[0])
-        number = self._next("model", self._limits.others)
+        number = self._next("model")
         if number is None:
             overflow.update(provider=subject.provider, model=subject.model)
             return OTHER

@@ -5,7 +5,7 @@ Not here: how a batch takes its keys, which each engine does in its own way (`sq
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -18,11 +18,12 @@ from bursar.ledger.rows import COUNTS_NOTHING, EntryRow
 from bursar.storage.sql.columns import (
     ENTRY_COLUMN_LIST,
     ENTRY_PARAMETERS,
-    MEASURE_ADDS,
     MEASURE_LIST,
     MEASURE_PARAMETERS,
     PLAIN_COLUMN_LIST,
     PLAIN_PARAMETERS,
+    measure_adds,
+    span_adds,
 )
 from bursar.storage.sql.directory import OTHER
 from bursar.storage.sql.ports import Connection
@@ -53,33 +54,34 @@ _INSERT_QUARANTINE = """INSERT INTO quarantine (org, seq, key, received_at, reas
     VALUES (?1, coalesce((SELECT max(seq) FROM quarantine WHERE org = ?1), 0) + 1, ?2, ?3, ?4, ?5)
     ON CONFLICT DO NOTHING"""
 
-_SPREAD_ADDS = """durations = merge_durations(durations, excluded.durations),
-    first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)"""
+
+_MERGED = "durations = merge_durations(durations, excluded.durations)"
 
 
 def _upsert(table: str, dimensions: str, *, spread: bool) -> str:
     """Return the statement that adds one delta to a roll-up row, or makes the row."""
     names = dimensions.split(", ")
     extra, marks, adds = (
-        (", durations, first_at, last_at", ", ?, ?, ?", f", {_SPREAD_ADDS}") if spread else ("", "", "")
+        (", durations, first_at, last_at", ", ?, ?, ?", f", {_MERGED}, {span_adds(table)}")
+        if spread
+        else ("", "", "")
     )
     return f"""INSERT INTO {table} (org, {dimensions}, {MEASURE_LIST}{extra})
         VALUES (?{", ?" * len(names)}, {MEASURE_PARAMETERS}{marks})
-        ON CONFLICT (org, {dimensions}) DO UPDATE SET {MEASURE_ADDS}{adds}"""
+        ON CONFLICT (org, {dimensions}) DO UPDATE SET {measure_adds(table)}{adds}"""
 
 
 _ADD_AGENT_HOUR = _upsert("rollup_agent", "hour, agent, model, billing", spread=True)
 _ADD_PROJECT_HOUR = _upsert("rollup_project", "hour, project, model", spread=True)
 _ADD_FEATURE_HOUR = _upsert("rollup_feature", "hour, feature", spread=False)
 _ADD_USER_HOUR = _upsert("rollup_user", "hour, user", spread=False)
-_TOTAL_SPAN = "first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)"
 _ADD_AGENT = f"""INSERT INTO agent_total (org, agent, {MEASURE_LIST}, first_at, last_at)
     VALUES (?, ?, {MEASURE_PARAMETERS}, ?, ?)
-    ON CONFLICT (org, agent) DO UPDATE SET {MEASURE_ADDS}, {_TOTAL_SPAN}"""
+    ON CONFLICT (org, agent) DO UPDATE SET {measure_adds("agent_total")}, {span_adds("agent_total")}"""
 _ADD_RUN = f"""INSERT INTO run (org, run, external_id, parent, agent, {MEASURE_LIST}, first_at, last_at)
     VALUES (?, ?, ?, ?, ?, {MEASURE_PARAMETERS}, ?, ?)
-    ON CONFLICT (org, run) DO UPDATE SET {MEASURE_ADDS}, {_TOTAL_SPAN},
-        parent = coalesce(parent, excluded.parent)"""
+    ON CONFLICT (org, run) DO UPDATE SET {measure_adds("run")}, {span_adds("run")},
+        parent = coalesce(run.parent, excluded.parent)"""
 
 
 class SqlLedger(ABC):
@@ -106,11 +108,15 @@ class SqlLedger(ABC):
         row = EntryRow._make(found[1:])
         run_text = ("", "")
         if row.run is not None:
-            text, parent = connection.execute(_RUN_TEXT, (org, row.run)).fetchone()
-            run_text = (text or uuid_text_from_id(row.run), uuid_text_from_id(parent) if parent else "")
+            run_text = run_texts(row.run, *connection.execute(_RUN_TEXT, (org, row.run)).fetchone())
         subject = connection.execute(_SUBJECT, (row.agent, org, row.model)).fetchone()
-        names = _beyond_caps(row, (subject[0] or "", subject[1], subject[2]))
+        names = beyond_caps(row, (subject[0] or "", subject[1], subject[2]))
         return Standing(row, known[1], found[0], *run_text, names)
+
+    async def standings(self, keys: Collection[bytes]) -> Mapping[bytes, Standing]:
+        """Return what stands for each of the keys that are known."""
+        found = [(key, await self.standing(key)) for key in keys]
+        return {key: standing for key, standing in found if standing is not None}
 
     async def next_batch(self) -> int:
         """Return the number after the organisation's last batch."""
@@ -139,19 +145,23 @@ class SqlLedger(ABC):
         reason: str,
     ) -> None:
         """Write each correction as two entries, set its key's revision, add the deltas."""
-        org = self.org
+        org, many = self.org, self.connection.executemany
         seq = self.connection.execute(_LAST_ENTRY, (org,)).fetchone()[0] or 0
+        entries: list[tuple[object, ...]] = []
         for correction, revision in zip(corrections, revisions, strict=True):
-            old, new = correction.reversed_row, correction.posted_row
-            reversal = old._replace(batch=batch)
             head = (revision, reason, correction.corrects)
-            self.connection.execute(_INSERT_ENTRY, (org, seq + 1, -1, *head, *reversal))
-            self.connection.execute(_INSERT_ENTRY, (org, seq + 2, 1, *head, *new))
+            entries.append((org, seq + 1, -1, *head, *correction.reversed_row._replace(batch=batch)))
+            entries.append((org, seq + 2, 1, *head, *correction.posted_row))
             seq += 2
-            self.connection.execute(_SET_REVISION, (revision, org, new.key))
-            self.connection.execute(_DELETE_UNPRICED, (org, old.model, old.occurred_at, old.key))
-            if new.counts == COUNTS_NOTHING:
-                self.connection.execute(_INSERT_UNPRICED, (org, new.model, new.occurred_at, new.key))
+        olds, news = [one.reversed_row for one in corrections], [one.posted_row for one in corrections]
+        unpriced = [row for row in news if row.counts == COUNTS_NOTHING]
+        many(_INSERT_ENTRY, entries)
+        many(
+            _SET_REVISION,
+            [(revision, org, row.key) for revision, row in zip(revisions, news, strict=True)],
+        )
+        many(_DELETE_UNPRICED, [(org, row.model, row.occurred_at, row.key) for row in olds])
+        many(_INSERT_UNPRICED, [(org, row.model, row.occurred_at, row.key) for row in unpriced])
         self._add(rollups)
 
     async def close_batch(
@@ -169,8 +179,8 @@ class SqlLedger(ABC):
     def _add(self, rollups: RollUps) -> None:
         """Add all deltas, one prepared statement a table."""
         org, many = self.org, self.connection.executemany
-        many(_ADD_AGENT_HOUR, _spread_rows(org, rollups.by_agent.items()))
-        many(_ADD_PROJECT_HOUR, _spread_rows(org, rollups.by_project.items()))
+        many(_ADD_AGENT_HOUR, spread_rows(org, rollups.by_agent.items()))
+        many(_ADD_PROJECT_HOUR, spread_rows(org, rollups.by_project.items()))
         many(_ADD_FEATURE_HOUR, [(org, *key, *sums.measures) for key, sums in rollups.by_feature.items()])
         many(_ADD_USER_HOUR, [(org, *key, *sums.measures) for key, sums in rollups.by_user.items()])
         many(
@@ -178,10 +188,15 @@ class SqlLedger(ABC):
             [(org, *key, *s.measures, s.first_at, s.last_at) for key, s in rollups.agents.items()],
         )
         if rollups.runs:
-            many(_ADD_RUN, [_run_row(org, key[0], run) for key, run in rollups.runs.items()])
+            many(_ADD_RUN, [run_row(org, key[0], run) for key, run in rollups.runs.items()])
 
 
-def _beyond_caps(row: EntryRow, names: tuple[str, str, str]) -> tuple[str, str, str]:
+def run_texts(run: bytes, text: str | None, parent: bytes | None) -> tuple[str, str]:
+    """Return a run and its parent as they were sent."""
+    return (text or uuid_text_from_id(run), uuid_text_from_id(parent) if parent else "")
+
+
+def beyond_caps(row: EntryRow, names: tuple[str, str, str]) -> tuple[str, str, str]:
     """Return agent, provider and model as sent: those that count as `(other)` kept their text aside."""
     if OTHER not in {row.agent, row.model} or row.attributes is None:
         return names
@@ -194,7 +209,7 @@ def _beyond_caps(row: EntryRow, names: tuple[str, str, str]) -> tuple[str, str, 
     return agent, provider, model
 
 
-def _spread_rows(org: int, items: Iterable[tuple[tuple[int, ...], Sums]]) -> list[tuple[object, ...]]:
+def spread_rows(org: int, items: Iterable[tuple[tuple[int, ...], Sums]]) -> list[tuple[object, ...]]:
     """Return parameter rows of a roll-up that also keeps durations, first and last."""
     return [
         (org, *key, *sums.measures, histogram.pack(sums.buckets), sums.first_at, sums.last_at)
@@ -202,7 +217,7 @@ def _spread_rows(org: int, items: Iterable[tuple[tuple[int, ...], Sums]]) -> lis
     ]
 
 
-def _run_row(org: int, run: bytes, delta: RunSums) -> tuple[object, ...]:
+def run_row(org: int, run: bytes, delta: RunSums) -> tuple[object, ...]:
     """Return a run's parameter row. A canonical UUID needs no second copy as text."""
     text = None if uuid_text_from_id(run) == delta.run else delta.run
     parent = key_from_text(delta.parent_run) if delta.parent_run else None

@@ -154,11 +154,24 @@ class Transaction(Protocol):
 class Store(Protocol):
     """An engine's writing side."""
 
+    @property
+    def commits_apart(self) -> bool:
+        """Whether organisations do not wait for each other, so that a commit is best one organisation's."""
+        ...
+
+    @property
+    def together_max(self) -> int:
+        """How many questions of budgets one commit decides at most."""
+        ...
+
     async def transact(self, work: Callable[[Any], Awaitable[Result]], *, is_large: bool = False) -> Result:
         """Run `work` with a `Transaction`; commit durably before returning its result.
 
+        An engine that has to undo it for another's sake may run `work` a second time.
+
         Raises:
             StorageFull: The disk is full; nothing was written.
-            Unavailable: The engine does not answer; nothing was written.
+            Unavailable: The engine does not answer; nothing was written, or its answer to
+                the commit was lost: a repeat with the same keys finds out.
         """
         ...

@@ -1,7 +1,5 @@
 """One organisation within one transaction: what the pipeline, the desk and this package's stores get."""
 
-from typing import ClassVar
-
 import msgspec
 
 from bursar.core.audit import AuditEntry
@@ -19,8 +17,6 @@ _INSERT_AUDIT = """INSERT INTO audit (org, seq, at, actor, action, target, detai
 class SqlUnit:
     """`UnitOfWork` of `ingestion` and of `enforcement`; an engine's own has its own ledger and budgets."""
 
-    budgets_class: ClassVar[type[SqlBudgets]] = SqlBudgets
-
     def __init__(self, connection: Connection, org: Org, directory: SqlDirectory, ledger: SqlLedger) -> None:
         self.connection = connection
         self.org = org
@@ -30,7 +26,7 @@ class SqlUnit:
     @property
     def budgets(self) -> SqlBudgets:
         """Its budgets."""
-        return self.budgets_class(self.connection, self.org, self.directory.know_agent)
+        return SqlBudgets(self.connection, self.org, self.directory.know_agent)
 
     @property
     def configs(self) -> SqlConfigs:

@@ -33,6 +33,9 @@ LOCK_NAME = "bursar.lock"
 TOGETHER_MAX = 16
 """Small transactions in one commit; most are a group of requests already (the desk's, the intake's)."""
 
+QUESTIONS_MAX = 64
+"""Questions of budgets in one commit: beyond, the sync is a small part already and the last waits longer."""
+
 _CONSTRAINT_DATATYPE = 3091
 """SQLite's code for a value that a STRICT column refuses; the standard library has no name for it."""
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
@@ -117,6 +120,9 @@ class SqliteStore:
     `clock` gives server time in microseconds UTC; `canonicalise` names a new model's
     canonical provider and model; `limits` caps the names of each organisation.
     """
+
+    commits_apart = False
+    together_max = QUESTIONS_MAX
 
     def __init__(
         self,
