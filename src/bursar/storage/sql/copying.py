@@ -69,7 +69,9 @@ class Target(Protocol):
         ...
 
 
-async def copy(source: Source, target: Target, on_progress: OnProgress | None = None) -> list[Table]:
+async def copy(
+    source: Source, target: Target, on_progress: OnProgress | None = None, *, chunk_rows: int = CHUNK_ROWS
+) -> list[Table]:
     """Copy every table, going on where an earlier call was killed; return the tables.
 
     Raises:
@@ -81,7 +83,7 @@ async def copy(source: Source, target: Target, on_progress: OnProgress | None = 
     for table in tables:
         mark = await target.mark(table) or Mark(0, ())
         done += mark.rows
-        async for rows in source.chunks(table, mark.last or None, CHUNK_ROWS):
+        async for rows in source.chunks(table, mark.last or None, chunk_rows):
             mark = Mark(mark.rows + len(rows), table.key_of(rows[-1]))
             await target.put(table, rows, mark)
             done += len(rows)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from bursar.storage.sql.copying import Key, Mark, Row
-from bursar.storage.sql.tables import OWN, ByOrg, Column, Figures, Form, Table
+from bursar.storage.sql.tables import NUL, OWN, SHOWN_NUL, ByOrg, Column, Figures, Form, Table
 from bursar.storage.sqlite.connection import PAGE_BYTES, SqliteConnection
 from bursar.storage.sqlite.migrate import migrate
 
@@ -143,12 +143,10 @@ def _figures(row: Sequence[int]) -> Figures:
 
 def _as_text(column: Column) -> str:
     name = f'"{column.name}"'
-    if column.form is Form.INTEGER:
-        return f"coalesce({name}, '~')"
     if column.form is Form.BLOB:
         # Not coalesce: SQLite's hex(NULL) is the empty text.
         return f"CASE WHEN {name} IS NULL THEN '~' ELSE lower(hex({name})) END"
-    return f"coalesce(replace({name}, char(0), char(65533)), '~')"
+    return f"coalesce({name}, '~')"
 
 
 class _Content:
@@ -158,8 +156,10 @@ class _Content:
         self._sum = 0
 
     def step(self, text: str) -> None:
-        """Add one row."""
-        self._sum += int(hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS], 16)
+        """Add one row; SQLite's own `replace` looks for no NUL."""
+        self._sum += int(
+            hashlib.sha256(text.replace(NUL, SHOWN_NUL).encode()).hexdigest()[:DIGEST_DIGITS], 16
+        )
 
     def finalize(self) -> str:
         """Return the sum as text: it may leave 64 bits."""
