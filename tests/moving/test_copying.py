@@ -120,7 +120,7 @@ def test_a_new_table_is_moved_without_a_word(crowded: Path, empty_database: Data
     [
         (f"UPDATE event SET computed_nusd = computed_nusd + 1 {ONE}", "event"),
         ("UPDATE agent SET display_name = 'other' WHERE org = 1 AND agent = 1", "agent"),
-        ("UPDATE rollup_agent SET durations = '' || durations || '\\x00'::bytea WHERE org = 1", "rollup_agent"),
+        ("UPDATE rollup_agent SET durations = durations || '\\x00'::bytea WHERE org = 1", "rollup_agent"),
         ("DELETE FROM audit WHERE org = 2", "audit"),
         ("UPDATE event SET attributes = NULL WHERE attributes = '{\"row\":1}'", "event"),
         ("UPDATE batch SET hours = 'x' WHERE org = 1 AND seq = 2", "batch"),
