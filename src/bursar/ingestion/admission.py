@@ -22,8 +22,9 @@ from bursar.core.usage import UsageEvent
 from bursar.core.zones import day_begins_at, day_of, parse_zone
 from bursar.directory.organisations import NO_QUOTAS, Organisation, OrganisationStore, SubscriptionStatus
 
-KEPT_SECONDS = 1.0
-"""How long a change of an organisation that was made elsewhere may go unnoticed."""
+KEPT_SECONDS = 0.8
+"""How long a change of an organisation that was made elsewhere may go unnoticed; less than a second
+with the time of a request."""
 
 REJECTED_KEPT_MAX = 100
 """Agents beyond the cap whose names are kept to be shown."""

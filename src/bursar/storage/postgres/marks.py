@@ -21,6 +21,9 @@ HEARD_S = 0.4
 _ASK = """SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, m.org, m.kind, m.xact
     FROM (VALUES (1)) AS always (one) LEFT JOIN change_mark AS m ON m.xact >= ?"""
 
+_NEVER = 2**63 - 1
+"""Before the first question nothing is kept, so that no mark concerns this process."""
+
 Found = list[tuple[int, int | None, str | None, int | None]]
 
 
@@ -37,7 +40,7 @@ class Marks:
         self._monotonic = monotonic
         self._forget: defaultdict[str, list[Forget]] = defaultdict(list)
         self._heard_at = float("-inf")
-        self._since = 0
+        self._since = _NEVER
         self._known: dict[tuple[int | None, str | None], int | None] = {}
         self._asking: asyncio.Task[None] | None = None
 
@@ -74,5 +77,6 @@ class Marks:
                     forget(Org(org))
         # A long transaction keeps marks in sight that were heard of already.
         self._known = known
-        self._since = max(self._since, found[0][0])
+        oldest_open = found[0][0]
+        self._since = oldest_open if since == _NEVER else max(self._since, oldest_open)
         self._heard_at = max(self._heard_at, asked_at)
