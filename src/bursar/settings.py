@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         """Whether several processes may have the ledger open."""
         return bool(self.database_url)
 
+    @property
+    def connections_max(self) -> int:
+        """How many connections a process takes at most: for writes, long reads and short ones."""
+        return self.database_connections + 2 * max(2, self.database_connections // 2)
+
     @field_validator("database_url")
     @classmethod
     def _is_a_database(cls, value: str) -> str:

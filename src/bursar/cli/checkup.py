@@ -11,14 +11,15 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import bursar
-from bursar.cli.address import OPERATOR_TOKEN_NAME, is_locked, read_address
+from bursar.cli.address import OPERATOR_TOKEN_NAME, is_locked, running_address
 from bursar.cli.configuration import load_settings
 from bursar.cli.connection import Connection, connect
 from bursar.cli.failures import Failure
 from bursar.cli.figures import count_text
+from bursar.cli.findings import Finding
+from bursar.cli.greeting import place_of
 from bursar.cli.models import UnpricedList
 from bursar.settings import Settings
 from bursar.storage.sqlite.state import FileState, file_state, sqlite_version
@@ -38,36 +39,56 @@ CLOCK_SKEW_S = 5.0
 EARLIEST_YEAR = 2025
 
 
-class Finding(NamedTuple):
-    """One line of the report: ok, warn or fail."""
-
-    name: str
-    state: str
-    found: str
-    what_to_do: str = ""
-
-
 def check_up(data_dir: Path | None, org: str | None) -> list[Finding]:
     """Return every finding. Without good settings there is only one."""
     try:
         settings = load_settings(data_dir=data_dir, org=org)
     except Failure as failure:
         return [Finding("settings", "fail", failure.sentence, "`bursar check-config` shows every fault.")]
-    findings = [Finding("settings", "ok", f"data in {settings.data_dir.resolve()}"), *_versions()]
-    findings += _disk(settings.data_dir)
-    if not (settings.data_dir / DATABASE_NAME).exists():
+    findings = [Finding("settings", "ok", f"data in {place_of(settings)}"), *_versions()]
+    return findings + list(_shared(settings, org) if settings.is_shared else _file(settings, org))
+
+
+def _shared(settings: Settings, org: str | None) -> Iterator[Finding]:
+    """Yield what is found of a database that many processes share."""
+    # Only here: a file needs no driver.
+    from bursar.cli.checkup_database import database_findings  # noqa: PLC0415
+    from bursar.storage.postgres.state import database_state  # noqa: PLC0415
+
+    state = database_state(settings.database_url)
+    yield from database_findings(state, settings)
+    if settings.operator_token:
+        yield Finding("token", "ok", "from the settings, as every server of the database must have it")
+    else:
+        yield from _token(settings.data_dir)
+    yield from _clock(None)
+    if not (state.fault or state.missing or state.is_newer):
+        # Opening one without a schema would make it: a check changes nothing.
+        yield from _through_the_api(settings, org)
+
+
+def _file(settings: Settings, org: str | None) -> Iterator[Finding]:
+    """Yield what is found of a ledger file."""
+    yield from _sqlite()
+    yield from _disk(settings.data_dir)
+    database = settings.data_dir / DATABASE_NAME
+    if not database.exists():
+        yield from _clock(None)
         todo = "`bursar serve` makes one, or name another directory with --data-dir."
-        return [*findings, *_clock(None), Finding("ledger", "warn", "there is none yet", todo)]
-    state = file_state(settings.data_dir / DATABASE_NAME)
-    findings += [*_schema(state), *_token(settings.data_dir), *_clock(settings.data_dir / DATABASE_NAME)]
-    if state.schema != state.newest_schema and not is_locked(settings.data_dir):
-        # Opening it now would migrate it: a check changes nothing.
-        return findings
-    return [*findings, *_through_the_api(settings, org)]
+        yield Finding("ledger", "warn", "there is none yet", todo)
+        return
+    state = file_state(database)
+    yield from (*_schema(state), *_token(settings.data_dir), *_clock(database))
+    if state.schema == state.newest_schema or is_locked(settings.data_dir):
+        # Opening an older one now would migrate it: a check changes nothing.
+        yield from _through_the_api(settings, org)
 
 
 def _versions() -> Iterator[Finding]:
     yield Finding("bursar", "ok", f"{bursar.__version__} on Python {platform.python_version()}")
+
+
+def _sqlite() -> Iterator[Finding]:
     version = sqlite_version()
     text = ".".join(map(str, version))
     if version < SQLITE_OLDEST:
@@ -139,7 +160,7 @@ def _through_the_api(settings: Settings, org: str | None) -> Iterator[Finding]:
             yield from _server(connection, settings)
             yield from _prices()
             yield from _unpriced(connection)
-            yield from _audit(connection)
+            yield from _audit(connection, settings)
     except Failure as failure:
         yield Finding("server", "fail", failure.sentence, failure.hint or "See the server's log.")
 
@@ -148,12 +169,14 @@ def _server(connection: Connection, settings: Settings) -> Iterator[Finding]:
     begun = time.perf_counter()
     ready = connection.get("/readyz", kind=dict[str, object])
     took_ms = round((time.perf_counter() - begun) * 1000)
-    address = read_address(settings.data_dir)
+    address = running_address(settings)
+    if not settings.is_shared:
+        holder = f"held by process {address.pid if address else '?'}, the server"
+        yield Finding("lock", "ok", "free" if connection.is_in_process else holder)
     if connection.is_in_process:
-        yield Finding("lock", "ok", "free")
-        yield Finding("server", "ok", "none runs; commands open the ledger themselves")
+        where = " with this data directory" if settings.is_shared else ""
+        yield Finding("server", "ok", f"none runs{where}; commands open the ledger themselves")
     else:
-        yield Finding("lock", "ok", f"held by process {address.pid if address else '?'}, the server")
         state = "ok" if ready.get("ready") else "fail"
         todo = "" if ready.get("ready") else "See the server's log."
         yield Finding("server", state, f"{connection.place} answers in {took_ms} ms", todo)
@@ -183,7 +206,7 @@ def _unpriced(connection: Connection) -> Iterator[Finding]:
     yield Finding("unpriced", "warn", said, "`bursar models unpriced` says how each gets one.")
 
 
-def _audit(connection: Connection) -> Iterator[Finding]:
+def _audit(connection: Connection, settings: Settings) -> Iterator[Finding]:
     if connection.is_in_process:
         yield Finding("audit", "ok", "runs with a server; `bursar ledger verify` proves everything now")
         return
@@ -195,6 +218,8 @@ def _audit(connection: Connection) -> Iterator[Finding]:
     if violations:
         todo = "`bursar ledger verify` lists them; keep a copy of the file."
         yield Finding("audit", "fail", f"{violations:.0f} sums disagree with their entries", todo)
+    elif not audited_at and settings.is_shared:
+        yield Finding("audit", "ok", "not by this process, or not yet: the one that runs the jobs says it")
     elif not audited_at:
         yield Finding("audit", "ok", "the server has just begun; its first audit is due within a minute")
     else:

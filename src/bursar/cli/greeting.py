@@ -29,9 +29,8 @@ class Start(NamedTuple):
 
 def greeting(settings: Settings, start: Start) -> str:
     """Return the lines to print."""
-    place = data_place(settings)
     if start.first_key is None:
-        line = f"Bursar {bursar.__version__} serves on {start.url} ({place})"
+        line = f"Bursar {bursar.__version__} serves on {start.url} (data in {place_of(settings)})"
         return line if start.owner_link is None else f"{line}\n{_OWNER_LINE}\n  {start.owner_link}"
     event = (
         '{"events":[{"agent_name":"my-agent","provider":"openai","model":"gpt-4o","input_tokens":1500,'
@@ -45,7 +44,7 @@ def greeting(settings: Settings, start: Start) -> str:
         [
             f"Bursar {bursar.__version__}",
             f"  API   {start.url}",
-            f"  data  {place.removeprefix('data in ')}",
+            f"  data  {place_of(settings)}",
             "",
             f"First run: made the organisation {settings.org!r}. Its ingest key, shown only now:",
             "",
@@ -63,9 +62,9 @@ def greeting(settings: Settings, start: Start) -> str:
     )
 
 
-def data_place(settings: Settings) -> str:
+def place_of(settings: Settings) -> str:
     """Return where the ledger is, without a password."""
-    return f"data in {without_password(settings.database_url) or settings.data_dir.resolve()}"
+    return without_password(settings.database_url) or str(settings.data_dir.resolve())
 
 
 def _program() -> str:

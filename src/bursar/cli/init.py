@@ -47,6 +47,7 @@ def init(
 ) -> None:
     """Make an organisation with a key to send events and one to administer it; with --email, its owner."""
     from bursar.cli.configuration import load_settings  # noqa: PLC0415 - see `main`
+    from bursar.cli.greeting import place_of  # noqa: PLC0415 - see `main`
 
     settings = load_settings(data_dir=data_dir, org=org, zone=zone)
     owner = _owner(email, password)
@@ -55,7 +56,7 @@ def init(
         extra = {} if owner is None else {"owner_email": owner.email, "owner_token": token}
         write_json({**made._asdict(), **extra})
         return
-    write(f"Made the organisation {made.org!r} ({made.org_id}) in {made.data_dir}.")
+    write(f"Made the organisation {made.org!r} ({made.org_id}) in {place_of(settings)}.")
     write(f"  ingest key  {made.ingest_key}")
     write(f"  admin key   {made.admin_key}")
     if owner is not None:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from bursar.cli.address import leave_address, remove_address, running_address
 from bursar.cli.failures import ExitCode, Failure
-from bursar.cli.greeting import Start, data_place, greeting
+from bursar.cli.greeting import Start, greeting, place_of
 from bursar.cli.listening import Hooks, Listener
 from bursar.cli.logs import configure_logs
 from bursar.cli.output import write
@@ -84,7 +84,7 @@ def run_jobs(settings: Settings) -> None:
     """
     configure_logs(settings.log_level)
     listener = bind(settings.host, settings.port)
-    text = f"Runs the jobs ({data_place(settings)}); health and metrics on {url_of(listener)}"
+    text = f"Runs the jobs of {place_of(settings)}; health and metrics on {url_of(listener)}"
 
     async def serve() -> None:
         treasury = _open(settings)

@@ -24,7 +24,7 @@ OLDEST = 140_000
 MIGRATION_S = 60.0
 """How long a start waits for another one that makes the schema."""
 
-_FACTS = """SELECT current_setting('server_version_num')::integer AS number,
+FACTS = """SELECT current_setting('server_version_num')::integer AS number,
         split_part(current_setting('server_version'), ' ', 1) AS version,
         current_setting('server_encoding') AS encoding,
         current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
@@ -61,10 +61,10 @@ async def made_fit(address: str, now: int) -> Fit:
     """
     place = place_of(address)
     async with connected(address) as own:
-        facts = await own.fetchrow(_FACTS)
+        facts = await own.fetchrow(FACTS)
         if facts["is_standby"]:
             raise Unavailable(f"the database {place} is a standby and takes no writes; name the primary")
-        for fault in _faults(facts):
+        for fault in faults_of(facts):
             raise InvalidInput(f"the database {place} will not do: {fault}", field="database_url")
         is_empty = await applied(own) is None
     if is_empty:
@@ -75,7 +75,7 @@ async def made_fit(address: str, now: int) -> Fit:
         await partitions.make(own, partitions.months_ahead(now))
         await own.execute("SET LOCAL bursar.org = '0'")
         last_decided_at = await own.fetchval(_LAST_DECIDED)
-    return Fit(facts["version"], tuple(_remarks(facts)), last_decided_at)
+    return Fit(facts["version"], tuple(remarks_on(facts)), last_decided_at)
 
 
 async def _create(address: str, place: str) -> None:
@@ -86,7 +86,8 @@ async def _create(address: str, place: str) -> None:
         raise Unavailable(f"another process changes the schema of {place}; try again later") from error
 
 
-def _faults(facts: asyncpg.Record) -> Iterator[str]:
+def faults_of(facts: asyncpg.Record) -> Iterator[str]:
+    """Yield why the database will not do."""
     if facts["number"] < OLDEST:
         yield f"PostgreSQL {facts['version']} is too old, 14 is the oldest that works"
     if facts["encoding"] != "UTF8":
@@ -96,7 +97,8 @@ def _faults(facts: asyncpg.Record) -> Iterator[str]:
             yield f"{name} is off, so that a crash may undo or damage what was acknowledged; turn it on"
 
 
-def _remarks(facts: asyncpg.Record) -> Iterator[str]:
+def remarks_on(facts: asyncpg.Record) -> Iterator[str]:
+    """Yield what is not as it should be, though it will do."""
     if facts["is_unbound"]:
         yield (
             "row-level security does not bind the role of database_url: it is a superuser, or has "
