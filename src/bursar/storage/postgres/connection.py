@@ -1,6 +1,6 @@
 """A connection of asyncpg as `storage.sql.ports.Connection`: statements suspend, they do not block."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -42,13 +42,22 @@ class PostgresConnection:
 
     `own` is the driver's connection. `bind` is called before each statement: several
     organisations may share a transaction, and row-level security must know whose turn it is.
+    `is_pooled` says that no prepared statement may outlive the transaction, streams' neither.
     """
 
     dialect = DIALECT
 
-    def __init__(self, own: asyncpg.Connection, bind: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        own: asyncpg.Connection,
+        bind: Callable[[], None] = lambda: None,
+        *,
+        is_pooled: bool = False,
+    ) -> None:
         self.own = own
         self._bind = bind
+        self._is_pooled = is_pooled
+        self._cursors = 0
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> PostgresRows:
         """Run one statement; its rows are here when this returns."""
@@ -64,12 +73,22 @@ class PostgresConnection:
     def stream(self, sql: str, parameters: Sequence[Any] = (), /) -> Iterator[tuple[Any, ...]]:
         """Give the rows of a SELECT, `PORTION` at a time, from a cursor that ends with the transaction."""
         self._bind()
-        values = [storable(value) for value in parameters]
-        cursor = wait_for(self.own.cursor(spelled(sql).text, *values))
-        while portion := wait_for(cursor.fetch(PORTION)):
+        fetch = self._fetcher(spelled(sql).text, [storable(value) for value in parameters])
+        while portion := wait_for(fetch()):
             yield from map(tuple, portion)
             if len(portion) < PORTION:
                 break
+
+    def _fetcher(self, text: str, values: Sequence[Any]) -> Callable[[], Awaitable[list[Any]]]:
+        """Open a cursor; return what gives its next portion."""
+        if not self._is_pooled:
+            cursor = wait_for(self.own.cursor(text, *values))
+            return lambda: cursor.fetch(PORTION)
+        # The driver's cursors keep a statement by name, which a later client of the pooler could meet.
+        self._cursors += 1
+        name = f"stream_{self._cursors}"
+        wait_for(self.own.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {text}", *values))
+        return lambda: self.own.fetch(f"FETCH {PORTION} FROM {name}")
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
         """Run one statement for each row of parameters, all sent together."""

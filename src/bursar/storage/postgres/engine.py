@@ -9,7 +9,6 @@ import asyncpg
 
 from bursar.core.errors import Unavailable
 from bursar.ledger.ports import LedgerAuditor
-from bursar.ledger.verification import Findings, VerifyReport
 from bursar.storage.postgres.directory import PostgresDirectory
 from bursar.storage.postgres.errors import translated_errors
 from bursar.storage.postgres.fitness import made_fit
@@ -18,10 +17,12 @@ from bursar.storage.postgres.marks import Marks
 from bursar.storage.postgres.partitions import Months
 from bursar.storage.postgres.pool import Pool
 from bursar.storage.postgres.readers import PostgresReaders
+from bursar.storage.postgres.snapshots import PostgresSnapshots
 from bursar.storage.postgres.store import PostgresStore
 from bursar.storage.sql.directories import Directories
 from bursar.storage.sql.directory import DEFAULT_LIMITS, Canonicalise, Limits
 from bursar.storage.sql.ports import EVERY_ORG
+from bursar.storage.sql.verify_slices import SqlAuditor
 
 READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 ANSWER_S = 3.0
@@ -50,6 +51,7 @@ class PostgresEngine:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._address = address
+        self._is_pooled = is_pooled
         self._work = Pool(address, size=connections, is_pooled=is_pooled)
         few = max(2, connections // 2)
         self._reports = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY)
@@ -102,17 +104,16 @@ class PostgresEngine:
         """See the protocol."""
         self.store.hear = hear
 
-    def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:  # noqa: ARG002
+    def snapshots(self) -> PostgresSnapshots:
+        """Return what proves the whole database."""
+        return PostgresSnapshots(self._address, is_pooled=self._is_pooled)
+
+    def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:
         """Return what proves the database beside its work."""
-        return _NoAuditor()
+        snapshots = PostgresSnapshots(self._address, is_pooled=self._is_pooled, is_background=True)
+        return SqlAuditor(snapshots, self.store, clock)
 
     @asynccontextmanager
     async def leading(self, job: str) -> AsyncIterator[bool]:
         """Whoever runs a job first goes on to, until it ends; the others then take its place."""
         yield await self._leadership.takes(job)
-
-
-class _NoAuditor:
-    async def audit(self) -> VerifyReport:
-        """Prove nothing yet."""
-        return Findings().report()
