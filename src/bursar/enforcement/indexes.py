@@ -7,6 +7,7 @@ it: another process's change is seen with the next commit, and one that is undon
 Not here: which budgets a call meets (`budgets.matching`).
 """
 
+import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -27,6 +28,10 @@ def names_of(provider: str, model: str) -> Names:
     return Names(models | {name.rpartition("/")[2] for name in models}, frozenset(providers))
 
 
+WORDED_BY_S = 0.8
+"""How long ago an index must have been the latest to word an answer by it; decisions ask each time."""
+
+
 class _Kept(NamedTuple):
     stamp: bytes
     active: BudgetIndex
@@ -37,10 +42,13 @@ class Indexes:
 
     def __init__(self) -> None:
         self._kept: dict[Org, _Kept] = {}
+        self._checked_at: dict[Org, float] = {}
 
     async def of(self, org: Org, budgets: BudgetStore) -> BudgetIndex:
         """Return the index of `org` as this transaction would read it."""
+        asked_at = time.monotonic()
         stamp = await budgets.stamp()
+        self._checked_at[org] = asked_at
         kept = self._kept.get(org)
         if kept is None or kept.stamp != stamp:
             kept = self._kept[org] = _Kept(stamp, BudgetIndex(await budgets.active(), names_of))
@@ -54,6 +62,11 @@ class Indexes:
         self._kept[org] = _Kept(await budgets.stamp(), active)
 
     def kept(self, org: Org) -> Mapping[bytes, Terms]:
-        """Return the rules of the active budgets as far as they are in memory, to word an answer by."""
+        """Return the rules of the active budgets as far as they are in memory, to word an answer by.
+
+        Nothing when the last decision was long ago: another process may have changed them.
+        """
         kept = self._kept.get(org)
-        return {} if kept is None else kept.active.terms
+        if kept is None or time.monotonic() - self._checked_at.get(org, 0) > WORDED_BY_S:
+            return {}
+        return kept.active.terms
