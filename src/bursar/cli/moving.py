@@ -82,7 +82,13 @@ def move(
 
     here, there = engines.place_at(source, field="from"), engines.place_at(target, field="to")
     moved = asyncio.run(moving.move(here, there, _stage))
-    _tell(moved, f"{there.name} holds what {here.name} held, each row the same", as_json=as_json)
+    exact = ", and that is exact" if moved.verified else ""
+    _tell(moved, f"{there.name} holds what {here.name} held, row for row{exact}", as_json=as_json)
+    if not moved.verified:
+        raise Failure(
+            "all of it was moved, but the ledger itself is not exact, and was not before",
+            hint="`bursar ledger verify` shows what does not hold.",
+        )
 
 
 @contextmanager
