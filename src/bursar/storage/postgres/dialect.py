@@ -32,6 +32,12 @@ class PostgresDialect:
         """Return a test whether a column of bytes or text has a part that equals `parameter`."""
         return f"position({parameter} IN {column}) > 0"
 
+    def sought(self, outer: str, table: str, condition: str, *, is_outer: bool = False) -> str:
+        """Return a FROM clause: for each row of `outer` its rows of `table`, found by an index."""
+        # OFFSET keeps the planner from dissolving the subquery into a join that it would plan anew.
+        rows = f"(SELECT * FROM {table} AS r WHERE {condition} OFFSET 0) AS r"
+        return f"{outer} {'LEFT' if is_outer else 'INNER'} JOIN LATERAL {rows} ON TRUE"
+
 
 def _json(text: str) -> str:
     r"""Return a column of JSON text as JSON that may be asked for its texts.

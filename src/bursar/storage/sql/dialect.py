@@ -43,3 +43,11 @@ class Dialect(Protocol):
     def contains(self, column: str, parameter: str) -> str:
         """Return a test whether a column of bytes or text has a part that equals `parameter`."""
         ...
+
+    def sought(self, outer: str, table: str, condition: str, *, is_outer: bool = False) -> str:
+        """Return a FROM clause: for each row of `outer` its rows of `table`, found by an index.
+
+        `table` is named `r`, and so are its rows; `is_outer` keeps rows of `outer` that have none.
+        No plan may read `table` once and compare all of it with all of `outer`.
+        """
+        ...

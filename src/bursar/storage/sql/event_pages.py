@@ -41,10 +41,9 @@ _IN_RANGE = """SELECT {columns} FROM {table} AS r
     ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
 # The + keeps the page's bound away from the index, where it would displace the span's end.
 _IN_SPANS = """WITH span (starts_at, ends_at) AS MATERIALIZED ({spans})
-    SELECT {columns} FROM span CROSS JOIN {table} AS r
-    WHERE r.org = :org AND r.occurred_at >= span.starts_at AND r.occurred_at < span.ends_at
-        AND (+r.occurred_at, r.key) < (:before_at, :before_key) AND {stands}{tests}
-    ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
+    SELECT {columns} FROM {rows} WHERE {stands} ORDER BY r.occurred_at DESC, r.key DESC LIMIT :most"""
+_IN_SPAN = """r.org = :org AND r.occurred_at >= span.starts_at AND r.occurred_at < span.ends_at
+        AND (+r.occurred_at, r.key) < (:before_at, :before_key){tests}"""
 # Every hour that the organisation has a row in, so that the walk knows how far it came.
 _HOURS_BACK = """WITH RECURSIVE hours (hour, place) AS (
         SELECT max(hour), 1 FROM {table} WHERE org = :org AND hour < :ends_at
@@ -53,8 +52,7 @@ _HOURS_BACK = """WITH RECURSIVE hours (hour, place) AS (
         FROM hours WHERE hours.hour > :starts_at AND place < :most)
     SELECT hours.hour, min(r.first_at) AS first_at, max(r.last_at) AS last_at,
         coalesce(sum(r.requests), 0) AS requests
-    FROM hours LEFT JOIN {table} AS r ON r.org = :org AND r.hour = hours.hour{tests}
-    WHERE hours.hour IS NOT NULL GROUP BY hours.hour ORDER BY hours.hour DESC"""
+    FROM {rows} WHERE hours.hour IS NOT NULL GROUP BY hours.hour ORDER BY hours.hour DESC"""
 _HOURS_AT_FIRST = 64
 _HOURS_MORE = 4
 _HOURS_MOST = 1_024
@@ -180,7 +178,10 @@ def _hours_back(
     """Give the hours with events that may pass, the latest first."""
     held = {"rollup_agent": {"agent", "model"}, "rollup_project": {"project", "model"}}[table]
     usable = Conditions([test for test in tests.tests if test.column in held], None)
-    sql = _HOURS_BACK.format(table=table, tests=usable.sql(connection.dialect, "r"))
+    dialect = connection.dialect
+    condition = f"r.org = :org AND r.hour = hours.hour{usable.sql(dialect, 'r')}"
+    rows_of_hours = dialect.sought("hours", table, condition, is_outer=True)
+    sql = _HOURS_BACK.format(table=table, rows=rows_of_hours)
     starts_at = span.starts_at - span.starts_at % MICROS_PER_HOUR
     bounds = {"org": org, "starts_at": starts_at, "ends_at": span.ends_at, **usable.parameters}
     most = _HOURS_AT_FIRST
@@ -213,10 +214,12 @@ def _standing(
         "tests": tests.sql(dialect, "r"),
         "spans": dialect.tuples(":spans", "starts_at", "ends_at"),
     }
+    in_span = _IN_SPAN.format(tests=blanks["tests"])
     event = partial(_event, list(_names(dialect)))
     events: list[Event] = []
     for table, stands in (("event", _EVENT_STANDS), ("entry", _ENTRY_STANDS)):
-        sql = template.format(table=table, stands=stands, **blanks)
+        rows = dialect.sought("span", table, in_span)
+        sql = template.format(table=table, stands=stands, rows=rows, **blanks)
         events += map(event, connection.listed(sql, _shown(dialect), parameters))
     events.sort(key=lambda event: (event.row.occurred_at, event.row.key), reverse=True)
     return events[: query.limit + 1]

@@ -29,10 +29,8 @@ _ROLLUP_TABLES = {
 _COLUMNS = {dim: dim.value for dim in Dim} | {Dim.PROVIDER: "model"}
 # Materialised, or SQLite would read the JSON anew for every row that it joins.
 _SPANS = "{pieces} (piece, starts_at, ends_at) AS MATERIALIZED ({rows})"
-_PIECES = """span.piece AS piece{keys}, {sums}
-    FROM {pieces} AS span CROSS JOIN {table} AS r
-    WHERE r.org = :org AND r.{time} >= span.starts_at AND r.{time} < span.ends_at{tests}
-    GROUP BY span.piece{names}"""
+_PIECES = "span.piece AS piece{keys}, {sums} FROM {rows} GROUP BY span.piece{names}"
+_IN_PIECE = "r.org = :org AND r.{time} >= span.starts_at AND r.{time} < span.ends_at{tests}"
 # Slices that are one hour each, side by side: their order is the key's, so nothing is sorted.
 _HOURS = """(r.hour - :first) / 3600000000 AS piece{keys}, {sums}
     FROM {table} AS r WHERE r.org = :org AND r.hour >= :first AND r.hour < :end{tests}
@@ -161,12 +159,16 @@ def _statement(dialect: Dialect, chosen: Plan, dims: list[Dim], tests: str, *, w
         table = _ROLLUP_TABLES[chosen.rollup]
         sums = _sums(_ROLLUP, wide=wide)
         if hourly(chosen.whole):
-            parts.append(_filled(_HOURS, dims, tests, sums=sums, table=table))
+            parts.append(_filled(_HOURS, dims, sums=sums, table=table, tests=tests))
         else:
-            parts.append(_part(table, "hour", "whole", sums, dims, tests))
+            condition = _IN_PIECE.format(time="hour", tests=tests)
+            rows = dialect.sought("whole AS span", table, condition)
+            parts.append(_filled(_PIECES, dims, sums=sums, rows=rows))
     if chosen.cut or not parts:
-        parts.append(_part("event", "occurred_at", "cut", _sums(_EVENT, wide=wide), dims, tests))
-        parts.append(_part("entry", "occurred_at", "cut", _sums(_CORRECTION, wide=wide), dims, tests))
+        condition = _IN_PIECE.format(time="occurred_at", tests=tests)
+        for table, values in (("event", _EVENT), ("entry", _CORRECTION)):
+            rows = dialect.sought("cut AS span", table, condition)
+            parts.append(_filled(_PIECES, dims, sums=_sums(values, wide=wide), rows=rows))
     keys = "".join(f", {_key(dim, n)} AS key{n}" for n, dim in enumerate(dims))
     names = "".join(f", key{n}" for n in range(len(dims)))
     order = "".join(f", key{n} NULLS FIRST" for n in range(len(dims)))
@@ -198,16 +200,11 @@ def _totals(*, wide: bool) -> str:
     return ", ".join(f"SUM({name}) AS {name}" for name in names)
 
 
-def _part(table: str, time: str, pieces: str, sums: str, dims: list[Dim], tests: str) -> str:  # noqa: PLR0917 - the blanks of one template, filled in one place
-    """Return one part: the pieces of time, joined to the rows of `table` in them."""
-    return _filled(_PIECES, dims, tests, sums=sums, pieces=pieces, table=table, time=time)
-
-
-def _filled(template: str, dims: list[Dim], tests: str, **blanks: str) -> str:
+def _filled(template: str, dims: list[Dim], **blanks: str) -> str:
     """Return a part's statement from its template."""
     keys = "".join(f", r.{_COLUMNS[dim]} AS d{n}" for n, dim in enumerate(dims))
     names = "".join(f", d{n}" for n in range(len(dims)))
-    return "SELECT " + template.format(keys=keys, names=names, tests=tests, **blanks)
+    return "SELECT " + template.format(keys=keys, names=names, **blanks)
 
 
 def _key(dim: Dim, number: int) -> str:

@@ -63,6 +63,11 @@ class SqliteDialect:
         """Return a test whether a column of bytes or text has a part that equals `parameter`."""
         return f"instr({column}, {parameter}) > 0"
 
+    def sought(self, outer: str, table: str, condition: str, *, is_outer: bool = False) -> str:
+        """Return a FROM clause: for each row of `outer` its rows of `table`, found by an index."""
+        # A CROSS JOIN is never turned round here.
+        return f"{outer} {'LEFT' if is_outer else 'CROSS'} JOIN {table} AS r ON {condition}"
+
 
 DIALECT = SqliteDialect()
 
