@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from bursar.core.errors import Unavailable
+from bursar.storage.postgres.pulse import Pulse
 
 ANSWER_S = 4.0
 """A statement that is not answered by then never is: the server hangs, or is stopped."""
@@ -81,15 +82,22 @@ class Pool:
             a connection from one transaction to the next, prepared statements neither.
         begin: What begins a transaction, `BEGIN` with its options.
         limits: How long things may take.
+        pulse: The process's; without, the pool has one of its own.
     """
 
     def __init__(
-        self, address: str, *, size: int, is_pooled: bool, begin: str = "BEGIN", limits: Limits = WORK
+        self,
+        address: str,
+        *,
+        size: int,
+        is_pooled: bool,
+        begin: str = "BEGIN",
+        limits: Limits = WORK,
+        pulse: Pulse | None = None,
     ) -> None:
         self.size = size
         self.begin = begin
-        self.lost_at = float("-inf")
-        """When the server was last found not to answer, by `time.monotonic`."""
+        self._lost_at = float("-inf")
         self._address = address
         self._is_pooled = is_pooled
         self._limits = limits
@@ -97,7 +105,10 @@ class Pool:
         self._room = asyncio.Semaphore(size)
         self._large_room = asyncio.Semaphore(size // 2 or 1)
         self._idle: list[_Idle] = []
-        self._lent: set[asyncpg.Connection] = set()
+        self._lent: dict[asyncpg.Connection, float] = {}
+        self._connecting: list[float] = []
+        self._pulse = pulse or Pulse(address)
+        self._pulse.watch(self._waits_since, self._cut_all)
         if is_pooled:
             settings = (f"SET LOCAL {name} = {value}" for name, value in limits.settings.items())
             self.begin = "; ".join([begin, *settings])
@@ -109,6 +120,7 @@ class Pool:
             Unavailable: None came free in time, or the server was found away meanwhile.
         """
         self._be_of_this_loop()
+        self._pulse.begin()
         asked_at = time.monotonic()
         try:
             async with asyncio.timeout(WAIT_S):
@@ -121,14 +133,14 @@ class Pool:
         except BaseException:
             self._room.release()
             raise
-        self._lent.add(own)
+        self._lent[own] = time.monotonic()
         return own
 
     def give_back(self, own: asyncpg.Connection) -> None:
         """Take a connection back; one that is in the middle of something is cut."""
         if own not in self._lent:
             return
-        self._lent.discard(own)
+        del self._lent[own]
         if not own.is_closed() and own.is_in_transaction():
             _cut(own)
         if not own.is_closed():
@@ -183,7 +195,7 @@ class Pool:
         Raises:
             Unavailable: It has.
         """
-        if self.lost_at > asked_at:
+        if self._lost_at > asked_at:
             raise Unavailable("the database does not answer; try again")
 
     async def close(self) -> None:
@@ -197,6 +209,7 @@ class Pool:
             _cut(one.own)
         for own in list(self._lent):
             _cut(own)
+        self._pulse.end()
 
     def _newest_idle(self) -> asyncpg.Connection | None:
         oldest = time.monotonic() - IDLE_MAX_S
@@ -209,6 +222,8 @@ class Pool:
 
     async def _connect(self) -> asyncpg.Connection:
         own: asyncpg.Connection | None = None
+        begun = time.monotonic()
+        self._connecting.append(begun)
         settings = {"application_name": "bursar"}
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -226,11 +241,23 @@ class Pool:
             if own is not None:
                 _cut(own)
             raise
+        finally:
+            self._connecting.remove(begun)
         return own
 
     def _note_lost(self, error: BaseException) -> None:
-        if isinstance(error, (TimeoutError, OSError)):
-            self.lost_at = time.monotonic()
+        if isinstance(error, (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError)):
+            self._pulse.lost()
+
+    def _waits_since(self) -> float | None:
+        """Return when the oldest of what is under way began."""
+        return min([*self._lent.values(), *self._connecting], default=None)
+
+    def _cut_all(self) -> None:
+        """End what is under way and what lies idle: the server is away."""
+        self._lost_at = time.monotonic()
+        for own in [*self._lent, *(one.own for one in self._idle)]:
+            _cut(own)
 
     def _be_of_this_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -239,7 +266,7 @@ class Pool:
                 _cut(own)
             self._loop, self._room = loop, asyncio.Semaphore(self.size)
             self._large_room = asyncio.Semaphore(self.size // 2 or 1)
-            self._idle, self._lent = [], set()
+            self._idle, self._lent, self._connecting = [], {}, []
 
 
 def is_hanging(error: BaseException) -> bool:
