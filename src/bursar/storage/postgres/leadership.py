@@ -58,7 +58,7 @@ class Leadership:
 
     async def _try(self, job: str) -> bool:
         own = self._own or await self._begin()
-        if await own.fetchval(f"SELECT pg_try_advisory_xact_lock{locks.leading(job)}"):
+        if await locks.taken(own, locks.leading(job)):
             self._led.add(job)
             return True
         if not self._led:

@@ -5,6 +5,8 @@ All are held by a transaction, never by a session: behind a pooler there are no 
 
 from zlib import crc32
 
+import asyncpg
+
 MIGRATION = "(6451828, 0)"
 """Whoever changes the schema."""
 
@@ -19,3 +21,12 @@ def leading(job: str) -> str:
     """Return the lock of whoever runs `job`."""
     number = crc32(job.encode())
     return f"({_LEADING}, {number - 2 * _INT4 if number >= _INT4 else number})"
+
+
+async def taken(own: asyncpg.Connection, lock: str) -> bool:
+    """Take a lock until the transaction ends, unless somebody has it; tell whether it was taken."""
+    is_ours = await own.fetchval(f"SELECT pg_try_advisory_xact_lock{lock}")
+    # The driver's statement keeps its snapshot until the next one comes, and what changes the schema would
+    # wait for it as long as the lock is held; a plain one keeps none.
+    await own.execute("SELECT")
+    return bool(is_ours)

@@ -19,11 +19,11 @@ from bursar.storage.migrations.steps import Phase, Step, StepState, postgres_ste
 from bursar.storage.postgres import locks, partitions
 from bursar.storage.postgres.opening import connected, place_of
 
-LOCK_S = 4
+LOCK_S = 1
 """How long a step waits for a table: while it waits, whoever comes after it waits too."""
 
-TRIES = 15
-PAUSE_S = 2.0
+TRIES = 60
+PAUSE_S = 1.0
 
 _HISTORY = """CREATE TABLE IF NOT EXISTS bursar.schema_step (
     step TEXT COLLATE "C" PRIMARY KEY, phase TEXT COLLATE "C" NOT NULL, applied_at BIGINT NOT NULL)"""
@@ -107,7 +107,7 @@ async def migrate(
     known = tuple(postgres_steps() if steps is None else steps)
     async with connected(address, "bursar migrate", command_s=None) as guard, guard.transaction():
         await guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = 0")
-        if not await guard.fetchval(f"SELECT pg_try_advisory_xact_lock{locks.MIGRATION}"):
+        if not await locks.taken(guard, locks.MIGRATION):
             say("another process changes the schema; waiting for it")
             await guard.execute(f"SELECT pg_advisory_xact_lock{locks.MIGRATION}")
         async with connected(address, "bursar migrate", command_s=None) as own:
