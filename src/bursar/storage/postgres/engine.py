@@ -52,7 +52,6 @@ class PostgresEngine:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._address = address
-        self._is_pooled = is_pooled
         pulse = Pulse(address)
         self._work = Pool(address, size=connections, is_pooled=is_pooled, pulse=pulse)
         few = max(2, connections // 2)
@@ -108,11 +107,11 @@ class PostgresEngine:
 
     def snapshots(self) -> PostgresSnapshots:
         """Return what proves the whole database."""
-        return PostgresSnapshots(self._address, is_pooled=self._is_pooled)
+        return PostgresSnapshots(self._address)
 
     def auditor(self, clock: Callable[[], int]) -> LedgerAuditor:
         """Return what proves the database beside its work."""
-        snapshots = PostgresSnapshots(self._address, is_pooled=self._is_pooled, is_background=True)
+        snapshots = PostgresSnapshots(self._address, is_background=True)
         return SqlAuditor(snapshots, self.store, clock)
 
     @asynccontextmanager
