@@ -22,7 +22,7 @@ CURE_ROLLUP = "UPDATE rollup_user SET requests = requests - 1 WHERE org = 1 AND 
 
 @pytest.fixture
 def auditor(ledger: AuditedLedger) -> SqlAuditor:
-    return SqlAuditor(ledger.store, lambda: ledger.now)
+    return SqlAuditor(ledger.engine.snapshots(), ledger.store, lambda: ledger.now)
 
 
 def audit(auditor: SqlAuditor) -> VerifyReport:
@@ -119,7 +119,7 @@ def test_a_new_process_goes_on_where_the_last_one_stood(ledger: AuditedLedger, a
     audit(auditor)
     assert NOON < marks(ledger)["position"] < NOON + 50 * HOUR
     before = marks(ledger)
-    successor = SqlAuditor(ledger.store, lambda: ledger.now)
+    successor = SqlAuditor(ledger.engine.snapshots(), ledger.store, lambda: ledger.now)
     assert audit(successor).ok
     assert marks(ledger)["round"] == before["round"]
     assert marks(ledger)["position"] >= before["position"]
@@ -147,11 +147,11 @@ def test_a_cancelled_audit_ends_at_once_and_leaves_no_marks(
 
     async def cancelled() -> None:
         auditing = asyncio.create_task(auditor.audit())
-        await until(lambda: auditor._connection is not None)
+        await until(lambda: auditor._snapshots.is_reading)
         auditing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await auditing
-        await until(lambda: auditor._connection is None)
+        await until(lambda: not auditor._snapshots.is_reading)
 
     asyncio.run(cancelled())
     assert marks(ledger) == {}
@@ -161,7 +161,8 @@ def test_a_cancelled_audit_ends_at_once_and_leaves_no_marks(
 
 def test_a_slow_audit_is_followed_by_a_rest(ledger: AuditedLedger) -> None:
     ticks = iter(range(NOON, NOON + 10 * HOUR, MINUTE))
-    slow = SqlAuditor(ledger.store, lambda: next(ticks))  # every look at the clock is a minute later
+    # Every look at the clock is a minute later.
+    slow = SqlAuditor(ledger.engine.snapshots(), ledger.store, lambda: next(ticks))
     first = audit(slow)
     assert [audit(slow) is first for _ in range(12)] == [True] * 9 + [False] * 3
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bursar.storage.sql.verify import verify_file
+from bursar.storage.sqlite.snapshots import verify_file
 
 ROWS = {
     "event": "org = 1 AND card > 0 AND flags >> 14 & 3 = 1 AND run IS NOT NULL AND reported_nusd IS NULL",

@@ -16,8 +16,8 @@ import shutil
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import closing
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -48,6 +48,9 @@ FOLDER = "BURSAR_TEST_SERVICES"
 """The variable by which the processes of a run know where its server is, or would be."""
 
 TEMPLATE = "bursar_template"
+COLUMNS = """SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace = 'bursar'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, a.attnum"""
 
 
 class Database(Protocol):
@@ -79,6 +82,10 @@ class Database(Protocol):
         """Change it behind the product's back; return how many rows were."""
         ...
 
+    def columns(self) -> dict[str, list[str]]:
+        """Return the columns of every table."""
+        ...
+
     def copied(self, folder: Path) -> "Database":
         """Return a copy of it, which nobody may have open."""
         ...
@@ -98,6 +105,13 @@ class Database(Protocol):
     def drop(self) -> None:
         """Delete what is not in the folder."""
         ...
+
+
+def kept_bytes(database: Database) -> bytes:
+    """Return all that a database holds, for a look whether something is in it."""
+    rows = [row for table in database.columns() for row in database.rows(f"SELECT * FROM {table}")]
+    cells = [cell for row in rows for cell in row]
+    return b"\n".join(cell if isinstance(cell, bytes) else str(cell).encode() for cell in cells)
 
 
 def canonical_names(provider: str, model: str) -> tuple[str, str]:
@@ -134,6 +148,13 @@ class SqliteDatabase:
     def change(self, sql: str, *values: object) -> int:
         with closing(sqlite3.connect(self.path)) as connection, connection:
             return connection.execute(sql, values).rowcount
+
+    def columns(self) -> dict[str, list[str]]:
+        tables = self.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        return {
+            table: [name for (name,) in self.rows("SELECT name FROM pragma_table_info(?)", table)]
+            for (table,) in tables
+        }
 
     def copied(self, folder: Path) -> "SqliteDatabase":
         self.release()
@@ -182,6 +203,16 @@ class PostgresDatabase:
     def change(self, sql: str, *values: object) -> int:
         return admin().change(self.name, sql, *values)
 
+    def run_script(self, sql: str) -> None:
+        """Run statements as PostgreSQL spells them."""
+        admin().run_script(self.name, sql)
+
+    def columns(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for table, column in self.rows(COLUMNS):
+            found.setdefault(table, []).append(column)
+        return found
+
     def copied(self, folder: Path) -> "PostgresDatabase":
         self.release()
         shutil.copytree(self.folder, folder)
@@ -210,6 +241,16 @@ def new_database(kind: str, folder: Path) -> Database:
     return SqliteDatabase(folder) if kind == "sqlite" else PostgresDatabase(folder)
 
 
+@contextmanager
+def temporary_database(kind: str, folder: Path) -> Iterator[Database]:
+    """Make an empty database, and drop it in the end."""
+    made = new_database(kind, folder)
+    try:
+        yield made
+    finally:
+        made.drop()
+
+
 def database_of(place: Database | Path) -> Database:
     """Return a database, or SQLite's in a directory."""
     return SqliteDatabase(place) if isinstance(place, Path) else place
@@ -226,11 +267,16 @@ def server() -> Service:
     named = os.environ.get("BURSAR_TEST_POSTGRES")
     if named:
         return Service(named, named, 0)
-    if is_missing():
+    require_binaries()
+    return services.start(Path(os.environ[FOLDER]), owner=os.getppid())
+
+
+def require_binaries() -> None:
+    """Skip the test where there is no PostgreSQL, and fail it where there must be one."""
+    if services.binaries() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("PostgreSQL is missing: apt-get install postgresql")
         pytest.skip("no PostgreSQL here: not proved on it (`make services` installs it)")
-    return services.start(Path(os.environ[FOLDER]), owner=os.getppid())
 
 
 @cache
@@ -271,6 +317,9 @@ class Admin:
     def change(self, database: str, sql: str, *values: object) -> int:
         return self.run(self._change(database, sql, values))
 
+    def run_script(self, database: str, sql: str) -> None:
+        self.run(self._run_script(database, sql))
+
     def forget(self, database: str) -> None:
         """Close the connection to `database`."""
         if database in self._connections:
@@ -285,6 +334,9 @@ class Admin:
         connection = await self._connection(database)
         status = await connection.execute(spelled(sql).text, *map(storable, values))
         return int(status.rpartition(" ")[2])
+
+    async def _run_script(self, database: str, sql: str) -> None:
+        await (await self._connection(database)).execute(sql)
 
     async def _connection(self, database: str) -> asyncpg.Connection:
         known = self._connections.get(database)

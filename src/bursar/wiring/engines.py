@@ -46,7 +46,7 @@ def ledger_snapshots(settings: Settings) -> Snapshots:
     if settings.database_url:
         from bursar.storage.postgres.snapshots import PostgresSnapshots  # noqa: PLC0415 - see `_engine`
 
-        return PostgresSnapshots(settings.database_url, is_pooled=settings.database_pooled)
+        return PostgresSnapshots(settings.database_url)
     return SqliteSnapshots(settings.data_dir / DATABASE_NAME)
 
 

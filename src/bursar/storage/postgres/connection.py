@@ -1,6 +1,7 @@
 """A connection of asyncpg as `storage.sql.ports.Connection`: statements suspend, they do not block."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,9 @@ _SHOWN_NUL = "\ufffd"
 
 PORTION = 2_000
 """Rows of a stream in memory: few enough for any table, and enough that the way there does not count."""
+
+_streams = count(1)
+"""Each has a name of its own: the driver remembers what a text gives, and would take one for another."""
 
 
 class PostgresRows:
@@ -42,22 +46,13 @@ class PostgresConnection:
 
     `own` is the driver's connection. `bind` is called before each statement: several
     organisations may share a transaction, and row-level security must know whose turn it is.
-    `is_pooled` says that no prepared statement may outlive the transaction, streams' neither.
     """
 
     dialect = DIALECT
 
-    def __init__(
-        self,
-        own: asyncpg.Connection,
-        bind: Callable[[], None] = lambda: None,
-        *,
-        is_pooled: bool = False,
-    ) -> None:
+    def __init__(self, own: asyncpg.Connection, bind: Callable[[], None] = lambda: None) -> None:
         self.own = own
         self._bind = bind
-        self._is_pooled = is_pooled
-        self._cursors = 0
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> PostgresRows:
         """Run one statement; its rows are here when this returns."""
@@ -73,22 +68,17 @@ class PostgresConnection:
     def stream(self, sql: str, parameters: Sequence[Any] = (), /) -> Iterator[tuple[Any, ...]]:
         """Give the rows of a SELECT, `PORTION` at a time, from a cursor that ends with the transaction."""
         self._bind()
-        fetch = self._fetcher(spelled(sql).text, [storable(value) for value in parameters])
-        while portion := wait_for(fetch()):
+        name = f"stream_{next(_streams)}"
+        values = [storable(value) for value in parameters]
+        wait_for(self.own.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {spelled(sql).text}", *values))
+        is_more = True
+        while is_more:
+            portion = wait_for(self.own.fetch(f"FETCH {PORTION} FROM {name}"))
+            is_more = len(portion) == PORTION
+            if not is_more:
+                # What it sorted would stay in the server's memory as long as the transaction.
+                wait_for(self.own.execute(f"CLOSE {name}"))
             yield from map(tuple, portion)
-            if len(portion) < PORTION:
-                break
-
-    def _fetcher(self, text: str, values: Sequence[Any]) -> Callable[[], Awaitable[list[Any]]]:
-        """Open a cursor; return what gives its next portion."""
-        if not self._is_pooled:
-            cursor = wait_for(self.own.cursor(text, *values))
-            return lambda: cursor.fetch(PORTION)
-        # The driver's cursors keep a statement by name, which a later client of the pooler could meet.
-        self._cursors += 1
-        name = f"stream_{self._cursors}"
-        wait_for(self.own.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {text}", *values))
-        return lambda: self.own.fetch(f"FETCH {PORTION} FROM {name}")
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
         """Run one statement for each row of parameters, all sent together."""

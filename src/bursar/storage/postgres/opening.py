@@ -43,7 +43,7 @@ def _told(address: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def connected(
-    address: str, name: str = "bursar", *, command_s: float | None = CONNECT_S, statements_cached: int = 0
+    address: str, name: str = "bursar", *, command_s: float | None = CONNECT_S
 ) -> AsyncIterator[asyncpg.Connection]:
     """Lend a connection of our own; `name` is what the server calls it.
 
@@ -51,7 +51,6 @@ async def connected(
         address: `postgresql://…`.
         name: For `pg_stat_activity`.
         command_s: How long a statement may take; None for one that may take hours.
-        statements_cached: How many prepared statements it may keep: none where a pooler may stand between.
 
     Raises:
         InvalidInput: The address leads nowhere, or we are refused there.
@@ -62,7 +61,7 @@ async def connected(
             address,
             timeout=CONNECT_S,
             command_timeout=command_s,
-            statement_cache_size=statements_cached,
+            statement_cache_size=0,
             server_settings={"application_name": name},
         )
     try:

@@ -27,7 +27,6 @@ from bursar.storage.sql.verify_ports import Unsummable
 
 Result = TypeVar("Result")
 
-STATEMENTS_CACHED = 200
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SETTINGS = {
     "bursar.org": "'0'",
@@ -59,10 +58,10 @@ _TABLES = """SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid 
 class PostgresSnapshot:
     """`storage.sql.verify_ports.Snapshot` within one transaction after another."""
 
-    def __init__(self, own: asyncpg.Connection, begin: str, *, is_pooled: bool) -> None:
+    def __init__(self, own: asyncpg.Connection, begin: str) -> None:
         self._own = own
         self._begin = begin
-        self.connection = PostgresConnection(own, is_pooled=is_pooled)
+        self.connection = PostgresConnection(own)
         self.sums = PostgresSums(self.connection)
 
     def renew(self) -> None:
@@ -102,15 +101,15 @@ class PostgresSnapshot:
 class PostgresSnapshots:
     """`storage.sql.verify_ports.Snapshots` of the database at `address`.
 
+    Nothing is kept on the connection from one transaction to the next, so a pooler may stand between.
+
     Args:
         address: `postgresql://…`, a standby's too.
-        is_pooled: Whether a pooler in transaction mode stands between.
         is_background: Whether the server's other work comes first: no parallel workers.
     """
 
-    def __init__(self, address: str, *, is_pooled: bool = False, is_background: bool = False) -> None:
+    def __init__(self, address: str, *, is_background: bool = False) -> None:
         self._address = address
-        self._is_pooled = is_pooled
         settings = _SETTINGS | (_ALONE if is_background else {})
         self._begin = "; ".join(
             [_BEGIN, *(f"SET LOCAL {name} = {value}" for name, value in settings.items())]
@@ -145,12 +144,11 @@ class PostgresSnapshots:
 
     async def _read(self, work: Callable[[PostgresSnapshot], Result]) -> Result:
         self._reading = asyncio.current_task()
-        cached = 0 if self._is_pooled else STATEMENTS_CACHED
-        async with connected(self._address, "bursar verify", command_s=None, statements_cached=cached) as own:
+        async with connected(self._address, "bursar verify", command_s=None) as own:
             await self._check_schema(own)
             await prepare(own)
             await own.execute(self._begin)
-            snapshot = PostgresSnapshot(own, self._begin, is_pooled=self._is_pooled)
+            snapshot = PostgresSnapshot(own, self._begin)
             result = await in_worker(lambda: work(snapshot))
             await own.execute("COMMIT")
         return result
