@@ -106,7 +106,7 @@ class Pool:
         self._large_room = asyncio.Semaphore(size // 2 or 1)
         self._idle: list[_Idle] = []
         self._lent: dict[asyncpg.Connection, float] = {}
-        self._connecting: list[float] = []
+        self._connecting: dict[asyncio.Timeout, float] = {}
         self._pulse = pulse or Pulse(address)
         self._pulse.watch(self._waits_since, self._cut_all)
         if is_pooled:
@@ -222,11 +222,11 @@ class Pool:
 
     async def _connect(self) -> asyncpg.Connection:
         own: asyncpg.Connection | None = None
-        begun = time.monotonic()
-        self._connecting.append(begun)
+        patience = asyncio.timeout(ANSWER_S)
+        self._connecting[patience] = time.monotonic()
         settings = {"application_name": "bursar"}
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with patience:
                 own = await asyncpg.connect(
                     self._address,
                     timeout=ANSWER_S,
@@ -242,7 +242,7 @@ class Pool:
                 _cut(own)
             raise
         finally:
-            self._connecting.remove(begun)
+            self._connecting.pop(patience, None)
         return own
 
     def _note_lost(self, error: BaseException) -> None:
@@ -251,13 +251,15 @@ class Pool:
 
     def _waits_since(self) -> float | None:
         """Return when the oldest of what is under way began."""
-        return min([*self._lent.values(), *self._connecting], default=None)
+        return min([*self._lent.values(), *self._connecting.values()], default=None)
 
     def _cut_all(self) -> None:
         """End what is under way and what lies idle: the server is away."""
         self._lost_at = time.monotonic()
         for own in [*self._lent, *(one.own for one in self._idle)]:
             _cut(own)
+        for patience in self._connecting:
+            patience.reschedule(0)
 
     def _be_of_this_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -266,7 +268,7 @@ class Pool:
                 _cut(own)
             self._loop, self._room = loop, asyncio.Semaphore(self.size)
             self._large_room = asyncio.Semaphore(self.size // 2 or 1)
-            self._idle, self._lent, self._connecting = [], {}, []
+            self._idle, self._lent, self._connecting = [], {}, {}
 
 
 def is_hanging(error: BaseException) -> bool:
