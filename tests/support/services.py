@@ -123,7 +123,7 @@ def _made(folder: Path, owner: int) -> Service:
     secret = data.with_name("password")
     secret.touch(mode=0o600)
     secret.write_text(password)
-    user = _user()
+    user = user_of_services()
     if user is not None:
         for path in (data, secret):
             shutil.chown(path, user.pw_uid, user.pw_gid)
@@ -132,7 +132,7 @@ def _made(folder: Path, owner: int) -> Service:
     plain = ("-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(secret), "-E", "UTF8", "--no-sync")
     _run(folder, "initdb", *plain, *order)
     secret.unlink()
-    port = _free_port()
+    port = free_port()
     with (data / "postgresql.conf").open("a") as config:
         config.write(
             f"listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n"
@@ -167,7 +167,7 @@ def _run(folder: Path, program: str, *arguments: str) -> None:
 
 def _tried(folder: Path, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run a program of PostgreSQL as the user that it may run as."""
-    directory, user = binaries(), _user()
+    directory, user = binaries(), user_of_services()
     assert directory is not None
     with tempfile.TemporaryFile("w+") as said:
         # A file, not a pipe: the server that is started keeps its end open.
@@ -187,7 +187,7 @@ def _tried(folder: Path, program: str, *arguments: str) -> "subprocess.Completed
         return subprocess.CompletedProcess(done.args, done.returncode, said.read())
 
 
-def _user() -> pwd.struct_passwd | None:
+def user_of_services() -> pwd.struct_passwd | None:
     """Return whom PostgreSQL runs as; None for ourselves."""
     if os.geteuid() != 0:
         return None
@@ -196,7 +196,7 @@ def _user() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

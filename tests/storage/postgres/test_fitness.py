@@ -29,7 +29,7 @@ def opened(postgres: PostgresDatabase, address: str = "") -> PostgresEngine:
 
 def refusal(address: str, kind: type[AppError]) -> str:
     with pytest.raises(kind) as refused:
-        asyncio.run(made_fit(address, NOW))
+        asyncio.run(made_fit(address, NOW, is_pooled=False))
     return refused.value.detail
 
 
@@ -43,7 +43,7 @@ def test_an_empty_database_is_made_ready_and_says_what_it_is(bare: PostgresDatab
 
 
 async def test_several_processes_that_meet_an_empty_database_make_it_once(bare: PostgresDatabase) -> None:
-    await asyncio.gather(*(made_fit(bare.address, NOW) for _ in range(5)))
+    await asyncio.gather(*(made_fit(bare.address, NOW, is_pooled=False) for _ in range(5)))
     assert bare.rows("SELECT count(*) > 0 FROM bursar.schema_step") == [(True,)]
 
 
@@ -108,7 +108,7 @@ def own_server() -> Iterator[Service]:
 
 @pytest.mark.parametrize("setting", ["fsync", "full_page_writes"])
 def test_a_server_that_may_lose_what_it_confirmed_is_refused(own_server: Service, setting: str) -> None:
-    assert asyncio.run(made_fit(own_server.address, NOW)).remarks == ()
+    assert asyncio.run(made_fit(own_server.address, NOW, is_pooled=False)).remarks == ()
     asyncio.run(_set(own_server.admin, setting, "off"))
     assert f"{setting} is off" in refusal(own_server.address, InvalidInput)
 

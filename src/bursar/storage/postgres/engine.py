@@ -11,7 +11,7 @@ from bursar.core.errors import Unavailable
 from bursar.ledger.ports import LedgerAuditor
 from bursar.storage.postgres.directory import PostgresDirectory
 from bursar.storage.postgres.errors import translated_errors
-from bursar.storage.postgres.fitness import made_fit
+from bursar.storage.postgres.fitness import Fit, made_fit
 from bursar.storage.postgres.leadership import Leadership
 from bursar.storage.postgres.marks import Marks
 from bursar.storage.postgres.partitions import Months
@@ -51,7 +51,7 @@ class PostgresEngine:
         is_pooled: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._address = address
+        self._address, self._is_pooled = address, is_pooled
         pulse = Pulse(address)
         self._work = Pool(address, size=connections, is_pooled=is_pooled, pulse=pulse)
         few = max(2, connections // 2)
@@ -72,10 +72,13 @@ class PostgresEngine:
     def open(self) -> None:
         """Look whether the database will do; make its schema if it has none."""
         with ThreadPoolExecutor(1) as thread:  # the caller's loop may be running
-            fit = thread.submit(lambda: asyncio.run(made_fit(self._address, self._clock()))).result()
+            fit = thread.submit(lambda: asyncio.run(self._made_fit())).result()
         self.version = f"postgresql {fit.version}"
         self.remarks = fit.remarks
         self._last_decided_at = fit.last_decided_at
+
+    async def _made_fit(self) -> Fit:
+        return await made_fit(self._address, self._clock(), is_pooled=self._is_pooled)
 
     async def close(self) -> None:
         """Close every connection."""

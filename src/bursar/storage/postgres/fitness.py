@@ -47,12 +47,13 @@ class Fit(NamedTuple):
     last_decided_at: int
 
 
-async def made_fit(address: str, now: int) -> Fit:
+async def made_fit(address: str, now: int, *, is_pooled: bool) -> Fit:
     """Look at the database, make its schema if it is empty, and the months to come.
 
     Args:
         address: `postgresql://…`.
         now: Microseconds UTC.
+        is_pooled: Whether a pooler in transaction mode is expected between.
 
     Raises:
         InvalidInput: The server, or its schema, is not one that this release can work with.
@@ -60,10 +61,15 @@ async def made_fit(address: str, now: int) -> Fit:
         Unavailable: It does not answer, or takes no writes at present.
     """
     place = place_of(address)
-    async with connected(address) as own:
+    async with connected(address) as own, own.transaction():
         facts = await own.fetchrow(FACTS)
         if facts["is_standby"]:
             raise Unavailable(f"the database {place} is a standby and takes no writes; name the primary")
+        if not is_pooled and await _is_behind_a_pooler(own):
+            raise InvalidInput(
+                f"a pooler such as PgBouncer stands before {place}: set database_pooled to true",
+                field="database_pooled",
+            )
         for fault in faults_of(facts):
             raise InvalidInput(f"the database {place} will not do: {fault}", field="database_url")
         is_empty = await applied(own) is None
@@ -76,6 +82,11 @@ async def made_fit(address: str, now: int) -> Fit:
         await own.execute("SET LOCAL bursar.org = '0'")
         last_decided_at = await own.fetchval(_LAST_DECIDED)
     return Fit(facts["version"], tuple(remarks_on(facts)), last_decided_at)
+
+
+async def _is_behind_a_pooler(own: asyncpg.Connection) -> bool:
+    """Whether who took the connection is another than who answers the statement."""
+    return bool(own.get_server_pid() != await own.fetchval("SELECT pg_backend_pid()"))
 
 
 async def _create(address: str, place: str) -> None:

@@ -71,9 +71,10 @@ class Applied:
 
 async def applied(own: asyncpg.Connection) -> Applied | None:
     """Return a database's history, None where nothing of ours is."""
-    if not await own.fetchval("SELECT to_regclass('bursar.schema_step') IS NOT NULL"):
-        return None
-    return Applied(await own.fetch("SELECT step, phase, applied_at FROM bursar.schema_step"))
+    async with own.transaction():
+        if not await own.fetchval("SELECT to_regclass('bursar.schema_step') IS NOT NULL"):
+            return None
+        return Applied(await own.fetch("SELECT step, phase, applied_at FROM bursar.schema_step"))
 
 
 async def states(address: str, steps: Sequence[Step] | None = None) -> list[StepState]:
@@ -166,11 +167,14 @@ async def _run_whole(own: asyncpg.Connection, step: Step) -> None:
 
 async def _run_in_the_open(own: asyncpg.Connection, step: Step) -> None:
     """Run statements that no transaction may hold; each must do nothing when it was done before."""
-    for (name,) in await own.fetch(_HALF_BUILT):
+    async with own.transaction():
+        half_built = await own.fetch(_HALF_BUILT)
+    for (name,) in half_built:
         await own.execute(f"DROP INDEX CONCURRENTLY {name}")
     for statement in step.postgres:
         await own.execute(statement)
-    await _note(own, step)
+    async with own.transaction():
+        await _note(own, step)
 
 
 async def _note(own: asyncpg.Connection, step: Step) -> None:
