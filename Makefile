@@ -18,6 +18,7 @@ PORT ?=
 DATA ?=
 SERVE = $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)") $(if $(DATA),--data-dir "$(DATA)")
 WORKERS ?= 2
+SERVICES ?= .services
 ARGS ?=
 
 export UV_PYTHON_DOWNLOADS := never
@@ -27,7 +28,7 @@ BIN := .venv/bin
 TOOLS_STAMP := .tools/.uv-0.13
 STAMP := .venv/.synced
 
-.PHONY: help setup run test check format bench bench-peers overspend faults lock clean
+.PHONY: help setup run services services-stop test check format bench bench-peers overspend faults lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +38,12 @@ setup: $(STAMP) ## Make the environment; the others do it by themselves
 
 run: $(STAMP) ## Serve on 127.0.0.1:8317, data in ./data (HOST= PORT= DATA= change it)
 	@exec $(BIN)/bursar serve $(SERVE) $(ARGS)
+
+services: $(STAMP) ## Start a PostgreSQL of your own, installed first if root may; says how to try it
+	@exec $(BIN)/python tests/support/services.py start $(SERVICES)
+
+services-stop: $(STAMP) ## Stop it; its data stay in .services
+	@exec $(BIN)/python tests/support/services.py stop $(SERVICES)
 
 test: $(STAMP) ## Run every test (ARGS="-k name" picks some)
 	@exec $(BIN)/pytest -n $(WORKERS) $(ARGS)

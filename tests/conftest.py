@@ -10,7 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 
 from support import services
-from support.engines import FOLDER, KINDS, Database, is_missing, new_database
+from support.engines import FOLDER, KINDS, Database, is_missing, temporary_database
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,31 +33,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("What has to hold on it as well was not proved: run `make services` as root.")
 
 
-@pytest.fixture(scope="session", params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Which engine; who asks for it is run on both, SQLite's tests first."""
-    return str(request.param)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a database on both engines, or on those that its module names in `ENGINES`."""
+    if "engine_kind" in metafunc.fixturenames:
+        metafunc.parametrize("engine_kind", getattr(metafunc.module, "ENGINES", KINDS), scope="session")
 
 
 @pytest.fixture
-def database(kind: str, tmp_path: Path) -> Iterator[Database]:
+def database(engine_kind: str, tmp_path: Path) -> Iterator[Database]:
     """An empty database for one test."""
-    made = new_database(kind, tmp_path / "data")
-    yield made
-    made.drop()
+    with temporary_database(engine_kind, tmp_path / "data") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def module_database(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def module_database(engine_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """An empty database for the tests of a module."""
-    made = new_database(kind, tmp_path_factory.mktemp("module") / "data")
-    yield made
-    made.drop()
-
-
-@pytest.fixture(scope="session")
-def session_database(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """An empty database for all tests of a folder, each of which takes an organisation of its own."""
-    made = new_database(kind, tmp_path_factory.mktemp("session") / "data")
-    yield made
-    made.drop()
+    with temporary_database(engine_kind, tmp_path_factory.mktemp("module") / "data") as made:
+        yield made

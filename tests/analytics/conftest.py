@@ -10,12 +10,13 @@ sys.path.append(str(Path(__file__).parent))
 
 from written_ledger import WrittenLedger
 
-from support.engines import Database
+from support.engines import temporary_database
 
 
 @pytest.fixture(scope="session")
-def ledger(session_database: Database) -> Iterator[WrittenLedger]:
+def ledger(engine_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WrittenLedger]:
     """One database for all tests: in its own organisation each is a stranger to all others."""
-    opened = WrittenLedger(session_database)
-    yield opened
-    opened.close()
+    with temporary_database(engine_kind, tmp_path_factory.mktemp("ledger") / "data") as database:
+        opened = WrittenLedger(database)
+        yield opened
+        opened.close()

@@ -5,7 +5,6 @@ nobody has. `actors` gives the callers: nobody, keys of every scope, bound keys,
 """
 
 import re
-import sqlite3
 from typing import Any, NamedTuple
 
 from matrix_rows import PASSWORD, Bound, Least, Row
@@ -258,17 +257,12 @@ def rows_of(desk: Desk, org: Org) -> dict[str, list[tuple[object, ...]]]:
     """Return every row of an organisation in every table, and every row of its people."""
     people = "SELECT user FROM membership WHERE org = ?"
     found = {}
-    with sqlite3.connect(desk.folder / "bursar.db") as file:
-        tables = [
-            str(name) for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
-        for table in tables:
-            columns = {str(column[1]) for column in file.execute(f"PRAGMA table_info({table})")}
-            where = next((f"{name} {test}" for name, test in (
-                ("org", "= ?"), ("user", f"IN ({people})"), ("email", f"LIKE '{CANARY}%' AND ?"),
-            ) if name in columns), None)  # fmt: skip
-            if where is not None:
-                found[table] = list(file.execute(f"SELECT * FROM {table} WHERE {where}", (org,)))
+    for table, columns in desk.database.columns().items():
+        where = next((f"{name} {test}" for name, test in (
+            ("org", "= ?"), ("user", f"IN ({people})"), ("email", f"LIKE '{CANARY}%' AND ? > 0"),
+        ) if name in columns), None)  # fmt: skip
+        if where is not None:
+            found[table] = sorted(desk.rows(f"SELECT * FROM {table} WHERE {where}", org), key=repr)
     return found
 
 

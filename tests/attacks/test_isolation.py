@@ -4,7 +4,6 @@ That no route lets the one see or touch the other is proved by `test_matrix`.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from bursar.core.ids import Org
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 CANARY = "canary-of-the-other"
 
@@ -24,8 +24,8 @@ class Other(NamedTuple):
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[tuple[Desk, Other]]:
-    with open_desk(tmp_path / "data") as desk:
+def two(database: Database) -> Iterator[tuple[Desk, Other]]:
+    with open_desk(database) as desk:
         desk.ingest(event())
         other = desk.organisation("other")
         key = desk.new_key(org=other)

@@ -7,6 +7,7 @@ import pytest
 from bursar.identity import keys
 from bursar.identity.keys import Scope
 from support.desk import Desk, event
+from support.engines import kept_bytes
 
 HOSTILE = [
     "' OR 1=1 --", "ak_local_", "ak_local_" + "0" * 64, "ak_local_" + "g" * 64, "\x7f", "%00", "a" * 256,
@@ -60,10 +61,10 @@ def test_a_text_beyond_ascii_is_no_key(desk: Desk) -> None:
         assert desk.run(asked).status_code == 401
 
 
-def test_the_file_holds_no_key(desk: Desk) -> None:
+def test_the_database_holds_no_key(desk: Desk) -> None:
     key = desk.new_key(Scope.INGEST)
     assert desk.ingest(event(), key=key).status_code == 202
-    kept = b"".join(path.read_bytes() for path in desk.folder.iterdir() if path.name.startswith("bursar.db"))
+    kept = kept_bytes(desk.database)
     assert key.encode() not in kept
     assert key[-20:].encode() not in kept
 

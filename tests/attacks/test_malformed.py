@@ -10,6 +10,9 @@ from support.desk import Desk
 from support.doors import DOORS, IMPORT, INGEST, LEDGER_DOORS, Door, Hit, throw
 from support.hostile import around, packed, texts, wide
 
+ENGINES = ("sqlite",)
+"""What is attacked is the reading of bodies; databases have no part in it."""
+
 CPU_S_MAX = 0.05
 """Processor time of one answer; asked twice where the machine was busy."""
 

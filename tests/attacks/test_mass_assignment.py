@@ -1,7 +1,6 @@
 """Bodies with fields that are not the caller's to set: ignored or refused, and nowhere in the file."""
 
 import copy
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from matrix_rows import ROWS, path_of
 from matrix_sides import Sides, actors, filled, furnish, rows_of, sender_of
 
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 NUMBER, WORD, LONG_AGO = 987_654_321, "planted", "1999-01-01T00:00:00Z"
 PLANTED: dict[str, object] = {
@@ -42,8 +42,8 @@ SKIPPED = {
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
-    with open_desk(tmp_path_factory.mktemp("assigned") / "data") as desk:
+def sides(module_database: Database) -> Iterator[Sides]:
+    with open_desk(module_database) as desk:
         desk.ingest(event())
         yield Sides(desk)
 
@@ -114,11 +114,10 @@ def _guarded(desk: Desk) -> dict[str, list[tuple[object, ...]]]:
 def _planted(desk: Desk) -> set[tuple[str, str]]:
     """Return the tables and columns where a planted value lies."""
     found = set()
-    with sqlite3.connect(desk.folder / "bursar.db") as file:
-        for (table,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            for column in [str(one[1]) for one in file.execute(f"PRAGMA table_info({table})")]:
-                tests = " OR ".join([f"instr({column}, ?)"] * 3)
-                query = f"SELECT 1 FROM {table} WHERE {tests} LIMIT 1"
-                if file.execute(query, (WORD, str(NUMBER), "1999-01-01")).fetchone():
-                    found.add((str(table), column))
+    for table, columns in desk.database.columns().items():
+        for row in desk.rows(f"SELECT * FROM {table}"):
+            for column, cell in zip(columns, row, strict=True):
+                text = cell.decode("latin-1") if isinstance(cell, bytes) else str(cell)
+                if any(planted in text for planted in (WORD, str(NUMBER), "1999-01-01")):
+                    found.add((table, column))
     return found

@@ -15,6 +15,7 @@ from matrix_sides import CANARY, HIDDEN, Actor, Sides, actors, filled, kinds_in,
 from bursar.core.ids import new_id
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 HALF_GOOD = {"POST /v1/auth/change-password"}
 """Operations whose row has a body that is refused for what it says: taken, it would end the session."""
@@ -82,8 +83,8 @@ def _operations(desk: Desk) -> list[Operation]:
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
-    with open_desk(tmp_path_factory.mktemp("matrix") / "data") as desk:
+def sides(module_database: Database) -> Iterator[Sides]:
+    with open_desk(module_database) as desk:
         desk.ingest(event(), event(agent_name="mine", project="ours"), event(model="unknown-to-all"))
         yield Sides(desk)
 

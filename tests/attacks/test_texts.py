@@ -4,7 +4,6 @@ import copy
 import csv
 import io
 import json
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from matrix_rows import ROWS, path_of
 from matrix_sides import Actor, actors, filled, furnish, sender_of
 
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 FORMULAS = ["=1+1|' /C calc'!A0", "+SUM(A1:A9)", "-2+3", "@SUM(1)"]
 WILDCARDS = ["%", "_", "*", "%.*", "r%", "?", "[a-z]*", "research-bo_"]
@@ -29,16 +29,16 @@ SKIPPED = {"POST /v1/auth/change-password", "POST /v1/auth/switch", "POST /v1/au
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with open_desk(tmp_path_factory.mktemp("texts") / "data") as opened:
+def desk(module_database: Database) -> Iterator[Desk]:
+    with open_desk(module_database) as opened:
         opened.ingest(event())
         yield opened
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def calm(module_database: Database) -> Iterator[Desk]:
     """A treasury in which no text was thrown at every field."""
-    with open_desk(tmp_path_factory.mktemp("calm") / "data") as opened:
+    with open_desk(module_database) as opened:
         opened.ingest(event())
         yield opened
 
@@ -164,7 +164,5 @@ def test_a_spreadsheet_runs_no_cell_of_the_audit_log(calm: Desk) -> None:
 
 
 def test_every_table_is_still_there(desk: Desk) -> None:
-    with sqlite3.connect(desk.folder / "bursar.db") as file:
-        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        names = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert {"event", "budget", "api_key", "membership", "organisation"} <= names
+    assert {"event", "budget", "api_key", "membership", "organisation"} <= set(desk.database.columns())
+    assert desk.violations() == ()

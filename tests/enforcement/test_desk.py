@@ -42,6 +42,7 @@ class CountedStore:
         self._store = store
         self.commits_apart, self.together_max = store.commits_apart, store.together_max
         self.transactions = 0
+        self.commits_apart = store.commits_apart
 
     async def transact(
         self, work: Callable[[object], Awaitable[object]], *, is_large: bool = False

@@ -10,19 +10,19 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "http"))
 
 from holding import ask, budget, figures, held, settle, window
 
-from bursar.storage.sqlite.store import DATABASE_NAME
 from bursar.wiring import verify_file
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 from support.server import Server, running_server
 
 DAY_S = 86_400
@@ -30,8 +30,8 @@ CALL = {"agent": "bot", "model": "gpt-4o"}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
         assert opened.violations() == ()
 
@@ -47,9 +47,9 @@ def window_at(server: Server, path: str) -> dict[str, Any]:
     return seen
 
 
-def test_fifty_threads_that_all_ask_before_the_first_ends_stay_within_the_limit(tmp_path: Path) -> None:
+def test_fifty_threads_that_all_ask_before_the_first_ends_stay_within_the_limit(database: Database) -> None:
     """One process of AgentKavach's client, limit 1.00, fifty threads of 0.35: it spent 17.50."""
-    with running_server(tmp_path / "data") as server:
+    with running_server(database) as server:
         path = made_at(server)
         have_all_asked = threading.Barrier(50)
         spent: list[str] = []
@@ -72,15 +72,15 @@ def test_fifty_threads_that_all_ask_before_the_first_ends_stay_within_the_limit(
         assert (seen["settled"], seen["held"], seen["overrun"]) == ("0.70", "0.00", "0.00")
 
 
-def test_a_restart_forgets_nothing_that_was_spent_or_set_aside(tmp_path: Path) -> None:
+def test_a_restart_forgets_nothing_that_was_spent_or_set_aside(database: Database) -> None:
     """A restart set the counters of AgentKavach's client to zero; Redis came back with an old one."""
-    with running_server(tmp_path / "data") as server:
+    with running_server(database) as server:
         path = made_at(server)
         hold_id = server.post("/v1/holds", {**CALL, "amount_usd": "0.50"}).json()["id"]
         server.post(f"/v1/holds/{hold_id}/settle", {"cost_usd": "0.40"})
         server.post("/v1/holds", {**CALL, "amount_usd": "0.30"})
         server.kill9()
-    with running_server(tmp_path / "data") as server:
+    with running_server(database) as server:
         seen = window_at(server, path)
         assert (seen["settled"], seen["held"], seen["remaining"]) == ("0.40", "0.30", "0.30")
         assert server.post("/v1/holds", {**CALL, "amount_usd": "0.300000001"}).status_code == 402
@@ -186,14 +186,12 @@ def test_a_limit_that_is_none_is_refused_by_name(desk: Desk, limit: str) -> None
 
 
 @pytest.mark.parametrize("column", ["settled", "held", "overrun", "unheld", "lowered", "late", "unpriced"])
-def test_the_file_itself_takes_no_negative_count(desk: Desk, column: str) -> None:
+def test_the_database_itself_takes_no_negative_count(desk: Desk, column: str) -> None:
     budget(desk)
     held(desk, "0.10")
-    with closing(sqlite3.connect(desk.folder / DATABASE_NAME)) as connection:
-        with pytest.raises(sqlite3.IntegrityError):
-            connection.execute(f"UPDATE budget_window SET {column} = -1")
-        with pytest.raises(sqlite3.IntegrityError):
-            connection.execute("UPDATE budget SET limit_amount = 0")
+    for change in (f"UPDATE budget_window SET {column} = -1", "UPDATE budget SET limit_amount = 0"):
+        with pytest.raises((sqlite3.IntegrityError, asyncpg.CheckViolationError)):
+            desk.database.change(change)
 
 
 def test_a_call_that_does_not_fit_is_refused_never_cut_in_silence(desk: Desk) -> None:

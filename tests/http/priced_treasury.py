@@ -15,7 +15,8 @@ from bursar.identity.keys import Scope
 from bursar.ingestion.intake import Receipt
 from bursar.ledger.verification import Violation
 from bursar.settings import Settings
-from bursar.wiring import Treasury, verify_file
+from bursar.wiring import Treasury
+from support.engines import Database, database_of
 
 NOON = 1_772_366_400_000_000  # 2026-03-01T12:00:00Z
 HOUR = 3_600_000_000
@@ -33,10 +34,13 @@ def call(at: int = NOON, *, provider: str = "acme", model: str = "own", **fields
 class PricedTreasury:
     """One data directory with two organisations, `acme` and `other`; its clock stands where it is put."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, place: Database | Path) -> None:
+        self.database = database_of(place)
         self._runner = asyncio.Runner()
         self.now = NOON
-        self._treasury = Treasury(Settings(data_dir=folder), clock=lambda: self.now)
+        self._treasury = Treasury(
+            Settings(data_dir=self.database.folder, **self.database.settings), clock=lambda: self.now
+        )
         self.acme, self.other = (self._organisation(name) for name in ("acme", "other"))
         self.admin, self.stranger = (self.key(org, ADMIN) for org in (self.acme, self.other))
 
@@ -59,7 +63,7 @@ class PricedTreasury:
         return self._runner.run(self._treasury.intake.record(org or self.acme, events))
 
     def violations(self) -> Sequence[Violation]:
-        return verify_file(self._treasury.settings.data_dir).violations
+        return self.database.verify().violations
 
     def ask(
         self,

@@ -21,6 +21,7 @@ from bursar.pricing.engine import PriceBook
 from bursar.settings import Settings
 from bursar.web.guard import Guard
 from bursar.wiring import Treasury
+from support.engines import Database, database_of
 
 NOW = 1_772_409_600_000_000  # 2026-03-02T00:00:00Z
 READ = frozenset({Scope.READ})
@@ -29,9 +30,10 @@ READ = frozenset({Scope.READ})
 class ReadingServer:
     """One data directory, its routes, and keys for the organisations in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, place: Database | Path) -> None:
+        database = database_of(place)
         self._runner = asyncio.Runner()
-        self.treasury = Treasury(Settings(data_dir=folder), clock=lambda: NOW)
+        self.treasury = Treasury(Settings(data_dir=database.folder, **database.settings), clock=lambda: NOW)
         guard = Guard(self.treasury.authenticator)
         reports, events = self.treasury.reports, self.treasury.events
         routers = [

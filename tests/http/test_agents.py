@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, text_from_micros
 from bursar.identity.keys import Scope
 from support.desk import NOW, Desk, event, open_desk
+from support.engines import Database
 
 REFERENCE = {
     "agent_name": "research-bot",
@@ -45,8 +45,8 @@ def call(at: int, cost: object = "0.25", agent: str = "research-bot", **fields: 
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         opened.now = MONDAY_MORNING
         yield opened
 

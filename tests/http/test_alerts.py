@@ -1,7 +1,6 @@
 """/v1/alerts and /v1/alerts/configs: what has happened, and whom it is to be told."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,14 +9,15 @@ from bursar.core.time import text_from_micros
 from bursar.http.v1.alert_configs import configs_of_agent
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 NOW = {"timestamp": "2026-03-02T00:00:00Z"}
 CONFIG = {"agent_name": "research-bot", "channel": "email", "threshold_pct": 0.8, "target": "ops@example.org"}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path) as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

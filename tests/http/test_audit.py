@@ -10,13 +10,14 @@ import pytest
 from bursar.core.audit import AuditEntry
 from bursar.identity.keys import Scope
 from support.desk import NOW, Desk, open_desk
+from support.engines import Database
 
 CHANGES = 1_100
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with open_desk(tmp_path_factory.mktemp("audit") / "data") as opened:
+def desk(module_database: Database) -> Iterator[Desk]:
+    with open_desk(module_database) as opened:
         opened.run(_fill(opened))
         opened.post("/v1/keys", {"name": "seen"})
         yield opened

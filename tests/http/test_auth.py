@@ -3,13 +3,13 @@
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import quantiles
 
 import httpx2
 import pytest
 
 from support.desk import Desk, event, open_desk
+from support.engines import Database, kept_bytes
 from support.server import Server, running_server
 
 PASSWORD = "correct horse battery"
@@ -18,8 +18,8 @@ INVITATION = re.compile(r"inv_[\w-]{43}")
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 
@@ -219,8 +219,8 @@ def test_no_field_makes_somebody_more_than_asked(desk: Desk) -> None:
     assert desk.rows("SELECT name FROM organisation ORDER BY org") == [("first",), ("first (2)",)]
 
 
-def test_a_strict_server_answers_every_sign_up_alike(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data", strict_sign_up=True) as desk:
+def test_a_strict_server_answers_every_sign_up_alike(database: Database) -> None:
+    with open_desk(database, strict_sign_up=True) as desk:
         signed_up(desk)
         begun = time.monotonic()
         known, fresh = register(desk), register(desk, "bob@example.com")
@@ -336,7 +336,7 @@ def claim(desk: Desk, code: str, email: str = "alice@example.com") -> httpx2.Res
 
 def test_the_first_link_makes_one_owner_once(desk: Desk) -> None:
     superseded, code = first_link(desk), first_link(desk)
-    assert code.encode() not in (desk.folder / "bursar.db").read_bytes()
+    assert code.encode() not in kept_bytes(desk.database)
     for _ in range(2):  # looking uses nothing up
         assert desk.get("/v1/auth/first-run", key="", token=code).json()["organisation"] == "first"
     page = desk.send(
@@ -379,8 +379,8 @@ def test_the_first_link_takes_a_known_address_only_with_its_password(desk: Desk)
     assert len(desk.rows("SELECT * FROM user_account")) == 1
 
 
-def test_a_server_prints_the_link_and_the_code_that_let_a_person_in(tmp_path: Path) -> None:
-    with running_server(tmp_path / "data") as server:
+def test_a_server_prints_the_link_and_the_code_that_let_a_person_in(database: Database) -> None:
+    with running_server(database) as server:
         (link,) = re.findall(r"\S+/v1/auth/first-run\?token=\S+", server.greeting)
         owner = httpx2.post(link, json={"email": "olga@example.com", "password": PASSWORD}, trust_env=False)
         assert owner.json()["user"]["org_name"] == "default"
@@ -390,7 +390,7 @@ def test_a_server_prints_the_link_and_the_code_that_let_a_person_in(tmp_path: Pa
         verified = server.post("/v1/auth/verify-email", {"email": "alice@example.com", "code": code})
         assert verified.status_code == 200
         server.stop()
-    with running_server(tmp_path / "data") as server:
+    with running_server(database) as server:
         assert len(server.greeting.splitlines()) == 1  # it has an owner now
         me = server.get("/v1/auth/me", key=verified.json()["access_token"])
         assert me.json()["email"] == "alice@example.com"

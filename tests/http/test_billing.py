@@ -1,18 +1,18 @@
 """/v1/billing: the plan as data, a pause, and the organisation's end."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bursar.directory.organisations import Quotas
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path) as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

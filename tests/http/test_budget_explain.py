@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,12 +12,13 @@ from bursar.identity.keys import Scope
 from bursar.storage.sql import budget_rows as rows
 from bursar.storage.sql.budget_explain import PAGE_SCAN_MAX, SUM_SCAN_MAX
 from support.desk import NOW, event, open_desk
+from support.engines import Database
 from support.spender import BOT, Spender
 
 
 @pytest.fixture
-def spender(tmp_path: Path) -> Iterator[Spender]:
-    with open_desk(tmp_path) as desk:
+def spender(database: Database) -> Iterator[Spender]:
+    with open_desk(database) as desk:
         yield Spender(desk)
 
 

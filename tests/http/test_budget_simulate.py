@@ -1,7 +1,6 @@
 """A proposed budget over the calls of a ledger: who would have been refused, and when."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -9,14 +8,15 @@ from bursar.budgets.budget import Budget
 from bursar.enforcement.history import PastRange, Replayer
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 PRICE = "0.01175"
 TABLES = ("budget", "budget_window", "posting", "hold", "incident", "alert")
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path) as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

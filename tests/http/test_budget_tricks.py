@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from random import Random
 from time import process_time
 from typing import Any
@@ -24,13 +23,14 @@ from bursar.http.v1.hold_body import HoldDecoder
 from bursar.identity.keys import Scope as KeyScope
 from bursar.web.principal import Principal
 from support.desk import Desk, open_desk
+from support.engines import Database
 
 CALL = {"agent": "bot", "model": "gpt-4o"}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
         assert opened.violations() == ()
 

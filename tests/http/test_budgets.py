@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,22 +12,23 @@ from holding import ask, budget, figures, held, settle, window
 from bursar.core.ids import new_id, text_from_id
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 DAY = 86_400
 MISSING = text_from_id("bud", new_id())
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
         assert opened.violations() == ()
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def shared(module_database: Database) -> Iterator[Desk]:
     """For requests that change nothing: it has one budget."""
-    with open_desk(tmp_path_factory.mktemp("shared") / "data") as opened:
+    with open_desk(module_database) as opened:
         budget(opened)
         yield opened
 

@@ -16,6 +16,7 @@ from bursar.core.ids import Org
 from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR
 from bursar.core.usage import Source, Subject, UsageEvent
 from bursar.identity.keys import Scope
+from support.engines import Database
 
 
 def call(
@@ -36,8 +37,8 @@ def call(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadingServer]:
-    with ReadingServer(tmp_path_factory.mktemp("costs")) as opened:
+def server(module_database: Database) -> Iterator[ReadingServer]:
+    with ReadingServer(module_database) as opened:
         yield opened
 
 

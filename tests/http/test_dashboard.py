@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE,
 from bursar.directory.organisations import Quotas
 from bursar.identity.keys import Scope
 from support.desk import NOW, Desk, event, open_desk
+from support.engines import Database
 
 REFERENCE = {
     "total_spend_today": 12.45,
@@ -43,8 +43,8 @@ def call(at: int, cost: str = "0.25", agent: str = "research-bot", **fields: obj
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         opened.now = NOW + 9 * MICROS_PER_HOUR  # Monday, 2026-03-02T09:00:00Z
         yield opened
 

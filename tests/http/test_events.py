@@ -16,6 +16,7 @@ from bursar.core.ids import Org, key_from_text
 from bursar.core.time import MICROS_PER_MINUTE
 from bursar.core.usage import Source, Subject, UsageEvent
 from bursar.identity.keys import Scope
+from support.engines import Database
 
 OWN_KEY = "invoice/2026 #7"
 EVENT = UsageEvent(
@@ -34,8 +35,8 @@ EVENT = UsageEvent(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadingServer]:
-    with ReadingServer(tmp_path_factory.mktemp("events")) as opened:
+def server(module_database: Database) -> Iterator[ReadingServer]:
+    with ReadingServer(module_database) as opened:
         yield opened
 
 

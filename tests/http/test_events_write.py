@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.engines import Database
 from support.server import Server, running_server
 
 EVENT = {
@@ -17,8 +18,8 @@ EVENT = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("events") / "data") as running:
+def server(module_database: Database) -> Iterator[Server]:
+    with running_server(module_database) as running:
         yield running
 
 

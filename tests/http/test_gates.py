@@ -24,14 +24,15 @@ from bursar.identity.keys import Scope
 from bursar.settings import Settings
 from bursar.wiring import Treasury
 from support.desk import NOW, Desk, event, open_desk
+from support.engines import Database
 
 DAY = 86_400
 BOUND = {"holds_granted_after": 0, "lease_connected_s": 2, "lease_cut_off_s": 15}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         held(opened)
         yield opened
         assert opened.violations() == ()

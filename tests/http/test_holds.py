@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from holding import ask, budget, figures, held, settle, void, window
 
 from bursar.identity.keys import Scope
 from support.desk import NOW, Desk, event, open_desk
+from support.engines import Database
 from support.server import running_server
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
         assert opened.violations() == ()
 
@@ -275,15 +275,14 @@ def test_asking_needs_the_scope_ingest(desk: Desk) -> None:
     assert desk.post("/v1/holds", {"agent": "b", "model": "m", "amount_usd": 1}, key="").status_code == 401
 
 
-def test_a_hold_survives_a_server_that_is_killed_and_its_key_finds_it(tmp_path: Path) -> None:
-    data = tmp_path / "data"
+def test_a_hold_survives_a_server_that_is_killed_and_its_key_finds_it(database: Database) -> None:
     body = {"agent": "bot", "model": "gpt-4o", "amount_usd": "0.60", "idempotency_key": "k"}
-    with running_server(data) as server:
+    with running_server(database) as server:
         server.post("/v1/budgets", {"name": "daily", "scope": {"agent": "bot"}, "limit": "1.00"})
         first = server.post("/v1/holds", body)
         assert first.status_code == 201
         server.kill9()
-    with running_server(data) as server:
+    with running_server(database) as server:
         again = server.post("/v1/holds", body)
         assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
         assert server.post("/v1/holds", {**body, "idempotency_key": "l"}).status_code == 402

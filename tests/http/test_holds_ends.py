@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from holding import MISSING, ask, budget, figures, held, settle, void, window
 
 from bursar.identity.keys import Scope
 from support.desk import Desk, open_desk
+from support.engines import Database
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
         assert opened.violations() == ()
 

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from holding import ask, budget, figures, held, settle
 
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 INPUT, OUTPUT = Decimal("0.0000025"), Decimal("0.00001")
 """What gpt-4o costs a token."""
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
         assert opened.violations() == ()
 
@@ -147,14 +147,14 @@ def test_output_is_learned_from_calls_that_did_not_ask_too(desk: Desk) -> None:
     assert 100 <= learned <= 111
 
 
-def test_what_was_learned_is_known_after_a_restart(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as first:
+def test_what_was_learned_is_known_after_a_restart(database: Database) -> None:
+    with open_desk(database) as first:
         for _ in range(30):
             hold = usage(first, input_tokens=10)
             settle(first, hold, usage={"input_tokens": 10, "output_tokens": 100})
         first.run(first.treasury.start())
         key = first.key
-    with open_desk(tmp_path / "data", "second") as second:
+    with open_desk(database, "second") as second:
         body = {"agent": "bot", "model": "gpt-4o", "usage": {"input_tokens": 10}}
         learned = second.post("/v1/holds", body, key=key).json()["max_output_tokens"]
         assert 100 <= learned <= 111

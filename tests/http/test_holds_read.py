@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,12 @@ from bursar.identity.keys import Scope
 from bursar.storage.sql.hold_lists import SqlHoldReader
 from bursar.web.principal import Principal
 from support.desk import Desk, open_desk
+from support.engines import Database
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

@@ -3,20 +3,20 @@
 import gzip
 import json
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
 from bursar.core.ids import key_from_text
 from bursar.identity.keys import Scope
 from support.desk import NOW, Desk, event, open_desk
+from support.engines import Database
 
 COST = "SELECT cost_nusd FROM agent_total"
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 DAY_S = 86_400
 
@@ -25,8 +25,8 @@ def listed(desk: Desk, key_id: str) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with open_desk(tmp_path_factory.mktemp("keys") / "data") as opened:
+def desk(module_database: Database) -> Iterator[Desk]:
+    with open_desk(module_database) as opened:
         yield opened
 
 
@@ -74,8 +74,8 @@ def test_uses_of_a_revoked_key_are_counted(desk: Desk) -> None:
     assert after["revoked_at"] is not None
 
 
-def test_a_rotation_with_an_overlap_lets_both_work_for_a_while(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_rotation_with_an_overlap_lets_both_work_for_a_while(database: Database) -> None:
+    with open_desk(database) as desk:
         old = made(desk, agent="a", scopes=["ingest", "read"], expires_in_days=30)
         new = desk.post(f"/v1/keys/{old['id']}/rotate", {"overlap_s": 60}).json()
         assert (new["name"], new["scopes"], new["agent"]) == ("k", ["ingest", "read"], "a")
@@ -151,8 +151,8 @@ def test_no_request_that_began_after_a_revocation_answered_is_let_in(desk: Desk)
     assert desk.run(race()) == [401] * 5
 
 
-def test_a_key_ends_by_its_time_and_a_successor_gets_as_long(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_key_ends_by_its_time_and_a_successor_gets_as_long(database: Database) -> None:
+    with open_desk(database) as desk:
         key = made(desk, expires_in_days=1)
         desk.now += DAY_S * 1_000_000 // 2
         new = desk.post(f"/v1/keys/{key['id']}/rotate", {"overlap_s": 2 * DAY_S}).json()

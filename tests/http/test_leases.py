@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from bursar.identity.keys import Scope
 from support.desk import Desk, open_desk
 from support.doors import Door, throw
+from support.engines import Database
 from support.hostile import mutated
 
 SEED = 20_261_125
@@ -26,8 +26,8 @@ ASK = {
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
         assert opened.violations() == ()
 

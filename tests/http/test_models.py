@@ -14,19 +14,20 @@ sys.path.append(str(Path(__file__).parent))
 from priced_treasury import HOUR, INGEST, NOON, READ, PricedTreasury, call
 
 from bursar.core.usage import ServiceTier
+from support.engines import Database
 
 
 @pytest.fixture
-def treasury(tmp_path: Path) -> Iterator[PricedTreasury]:
-    with PricedTreasury(tmp_path) as opened:
+def treasury(database: Database) -> Iterator[PricedTreasury]:
+    with PricedTreasury(database) as opened:
         yield opened
         assert opened.violations() == ()
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PricedTreasury]:
+def shared(module_database: Database) -> Iterator[PricedTreasury]:
     """For questions that change nothing, and to make the lists only once."""
-    with PricedTreasury(tmp_path_factory.mktemp("shared")) as opened:
+    with PricedTreasury(module_database) as opened:
         yield opened
 
 

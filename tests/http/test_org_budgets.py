@@ -1,21 +1,21 @@
 """/v1/org/budgets: the reference's words over the organisation's real budgets."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 NOW = {"timestamp": "2026-03-02T00:00:00Z"}
 DAILY = {"budget_type": "cost", "period": "daily", "limit_value": 0.05}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path) as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

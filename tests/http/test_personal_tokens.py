@@ -1,13 +1,13 @@
 """A person's own tokens: made from a session, listed without their text, ended at once."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bursar.identity.people import Decider
 from bursar.identity.roles import Role
 from support.desk import Desk, open_desk
+from support.engines import Database
 
 PASSWORD = "correct horse battery"
 OPERATOR = Decider("operator", None, is_operator=True)
@@ -15,8 +15,8 @@ DAY_S = 86_400
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path) as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

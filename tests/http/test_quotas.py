@@ -1,20 +1,20 @@
 """Quotas on /v1/ingest: off by default; a day's events, a burst, and how many agents."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bursar.directory.organisations import Quotas
 from support.desk import NOW, Desk, event, open_desk
+from support.engines import Database
 from support.server import running_server
 
 DAY = 86_400_000_000
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path) as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 
@@ -81,8 +81,8 @@ def test_invalid_items_do_not_use_up_a_quota(desk: Desk) -> None:
     assert desk.recorded() == 2
 
 
-def test_an_operator_may_have_what_is_beyond_recorded_all_the_same(tmp_path: Path) -> None:
-    with running_server(tmp_path / "data", BURSAR_RECORD_BEYOND_QUOTA="true") as server:
+def test_an_operator_may_have_what_is_beyond_recorded_all_the_same(database: Database) -> None:
+    with running_server(database, BURSAR_RECORD_BEYOND_QUOTA="true") as server:
         (organisation,) = server.get("/v1/organisations").json()["data"]
         path = f"/v1/organisations/{organisation['id']}"
         changed = server.request("PATCH", path, json={"events_per_day": 1})

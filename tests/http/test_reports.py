@@ -15,6 +15,7 @@ from reading_server import NOW, ReadingServer
 from bursar.core.time import MICROS_PER_DAY, MICROS_PER_HOUR
 from bursar.core.usage import Source, Subject, UsageEvent
 from bursar.identity.keys import Scope
+from support.engines import Database
 
 
 def call(at: int, agent: str, nusd: int, project: str = "") -> UsageEvent:
@@ -29,8 +30,8 @@ def call(at: int, agent: str, nusd: int, project: str = "") -> UsageEvent:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadingServer]:
-    with ReadingServer(tmp_path_factory.mktemp("reports")) as opened:
+def server(module_database: Database) -> Iterator[ReadingServer]:
+    with ReadingServer(module_database) as opened:
         yield opened
 
 

@@ -1,7 +1,6 @@
 """Runs: an agent's, one by its id, its calls, and the cost of all that it started."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from bursar.core.time import MICROS_PER_HOUR, MICROS_PER_MINUTE, text_from_micros
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 
 def call(
@@ -20,8 +20,8 @@ def call(
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

@@ -1,19 +1,19 @@
 """Settings of an organisation: its name and its zone, by each of the routes that change them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bursar.identity.keys import Scope
 from support.desk import Desk, open_desk
+from support.engines import Database
 
 CHANGING = [("PUT", "/v1/settings"), ("PATCH", "/v1/settings"), ("PUT", "/v1/dashboard/settings")]
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

@@ -1,7 +1,6 @@
 """Spend that did not ask: recorded first, counted in its budgets, then told to stop."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,14 +14,15 @@ from bursar.core.periods import Period
 from bursar.enforcement import changes
 from bursar.enforcement.questions import Authorise
 from support.desk import NOW, Desk, event, open_desk
+from support.engines import Database
 
 CALL_NUSD = 11_750_000
 """What `support.desk.event` costs."""
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path) as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bursar.identity.keys import Scope
 from support.desk import Desk, event, open_desk
+from support.engines import Database
 
 NOW = {"timestamp": "2026-03-02T00:00:00Z"}
 COST = {"budget_type": "cost", "period": "daily", "limit_value": 100, "unit": "usd"}
@@ -22,8 +22,8 @@ DEFAULT_RULES = [
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path) as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

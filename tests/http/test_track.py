@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bursar.identity.keys import Scope
 from support.desk import NOW, Desk, open_desk
+from support.engines import Database
 
 NAMES = """SELECT a.name, p.name, f.name, u.name FROM event e
     LEFT JOIN agent a USING (org, agent) LEFT JOIN project p USING (org, project)
@@ -15,8 +15,8 @@ NAMES = """SELECT a.name, p.name, f.name, u.name FROM event e
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with open_desk(tmp_path / "data") as opened:
+def desk(database: Database) -> Iterator[Desk]:
+    with open_desk(database) as opened:
         yield opened
 
 

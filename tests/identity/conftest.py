@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from support.desk import Desk, open_desk
+from support.engines import Database
 
 sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with open_desk(tmp_path_factory.mktemp("people") / "data") as opened:
+def desk(module_database: Database) -> Iterator[Desk]:
+    with open_desk(module_database) as opened:
         yield opened

@@ -1,7 +1,6 @@
 """One-time codes: few guesses, short lives, one use; by storage, not by luck."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from signed_up import PASSWORD, accounts, sign_up
@@ -12,6 +11,7 @@ from bursar.identity.accounts import CODES_BY_ACCOUNT, GUESSES_BY_ACCOUNT, GUESS
 from bursar.identity.codes import Outcome, Purpose
 from bursar.storage.sql.codes import SqlCodes
 from support.desk import Desk, open_desk
+from support.engines import Database
 
 USER = bytes(range(16))
 
@@ -39,8 +39,8 @@ def test_a_thousand_guesses_at_once_are_five(desk: Desk) -> None:
     assert right is Outcome.EXHAUSTED
 
 
-def test_a_restart_between_guesses_gives_no_more_of_them(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_restart_between_guesses_gives_no_more_of_them(database: Database) -> None:
+    with open_desk(database) as desk:
         desk.run(store(desk).issue(USER, Purpose.VERIFY, hashed("123456"), at=desk.now))
         for _ in range(codes.TRIES_MAX):
             guessed = desk.run(store(desk).attempt(USER, Purpose.VERIFY, hashed("0"), at=desk.now))
@@ -119,8 +119,8 @@ def test_one_client_cannot_guess_at_many_accounts(desk: Desk) -> None:
         desk.run(accounts(desk).reset_token("another@example.com", "1", address="203.0.113.7"))
 
 
-def test_a_throttle_counts_across_a_restart_and_begins_again(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_throttle_counts_across_a_restart_and_begins_again(database: Database) -> None:
+    with open_desk(database) as desk:
 
         def take() -> int | None:
             return desk.run(store(desk).take("login", "a", most=2, window_s=60, at=desk.now))

@@ -1,7 +1,6 @@
 """Roles, invitations and personal tokens: nobody gets more than was given, and one owner always stays."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from signed_up import OPERATOR, PASSWORD, Person, join, log_in, people, sign_up, status
@@ -12,6 +11,7 @@ from bursar.identity.invitations import LIFE_MICROS
 from bursar.identity.people import TOKENS_MAX, Decider
 from bursar.identity.roles import Role
 from support.desk import Desk, open_desk
+from support.engines import Database, kept_bytes
 
 READS = ["/v1/events", "/v1/budgets", "/v1/costs"]
 ADMINISTERS = ["/v1/keys", "/v1/audit"]
@@ -69,8 +69,8 @@ def test_an_admin_does_not_touch_an_owner(desk: Desk) -> None:
     assert status(desk, owner.token, "/v1/keys") == 200
 
 
-def test_the_last_owner_stays_even_when_two_leave_at_once(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_the_last_owner_stays_even_when_two_leave_at_once(database: Database) -> None:
+    with open_desk(database) as desk:
         one = join(desk, "one@example.com", Role.OWNER, desk.org)
         path = f"/v1/organisations/{one.org_text}/members"
         assert desk.send("DELETE", f"{path}/{one.user_text}", key=one.token).status_code == 409
@@ -151,11 +151,11 @@ def test_a_known_user_joins_with_the_password_it_has(desk: Desk) -> None:
     assert desk.send("PATCH", there, key=guest.token, json={"role": "viewer"}).status_code == 403
 
 
-def test_no_code_and_no_token_lies_in_the_file(desk: Desk) -> None:
+def test_no_code_and_no_token_lies_in_the_database(desk: Desk) -> None:
     owner = sign_up(desk, "secret@example.com", "secrets")
     code = invite(desk, owner, "s@example.com")["code"]
     _, token = desk.run(people(desk).create_token(owner.user, "t"))
-    kept = b"".join(path.read_bytes() for path in desk.folder.iterdir() if path.name.startswith("bursar.db"))
+    kept = kept_bytes(desk.database)
     for secret in (code, token, PASSWORD, owner.token):
         assert secret.encode() not in kept
 
@@ -178,8 +178,8 @@ def test_a_personal_token_acts_in_each_of_the_users_organisations(desk: Desk) ->
     assert asked("/v1/keys") == 200
 
 
-def test_a_personal_token_ends_at_once_by_revocation_time_and_disabling(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_personal_token_ends_at_once_by_revocation_time_and_disabling(database: Database) -> None:
+    with open_desk(database) as desk:
         owner = join(desk, "owner@example.com", Role.OWNER, desk.org)
         person = join(desk, "pat@example.com", Role.MEMBER, desk.org)
         first, text = desk.run(people(desk).create_token(person.user, "one"))
@@ -223,8 +223,8 @@ def test_a_near_miss_of_a_personal_token_is_refused(desk: Desk) -> None:
         assert status(desk, miss) == 401
 
 
-def test_every_change_of_people_is_in_the_audit_log(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_every_change_of_people_is_in_the_audit_log(database: Database) -> None:
+    with open_desk(database) as desk:
         owner = join(desk, "owner@example.com", Role.OWNER, desk.org)
         member = join(desk, "member@example.com", Role.MEMBER, desk.org)
         code = invite(desk, owner, "guest@example.com")["code"]

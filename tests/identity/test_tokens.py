@@ -6,7 +6,6 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -19,6 +18,7 @@ from bursar.core.ids import new_id, text_from_id
 from bursar.identity.roles import Role
 from bursar.identity.tokens import SigningKey, Tokens, TokenType
 from support.desk import Desk, open_desk
+from support.engines import Database
 
 DAY_S = 86_400
 
@@ -63,8 +63,8 @@ def opened(text: str) -> tuple[dict[str, object], dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
-    with open_desk(tmp_path_factory.mktemp("forge") / "data") as desk:
+def forge(module_database: Database) -> Iterator[Forge]:
+    with open_desk(module_database) as desk:
         person = sign_up(desk, "alice@example.com")
         (key,) = desk.run(desk.treasury.identity.tokens._store.all())
         yield Forge(desk, person, key, *opened(person.token))
@@ -211,8 +211,8 @@ def test_a_check_that_was_made_a_moment_ago_costs_microseconds(forge: Forge) -> 
     assert min(forge.desk.run(per_check()) for _ in range(5)) < 20e-6
 
 
-def test_a_rotated_key_still_verifies_until_nothing_of_it_could_be_refreshed(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_rotated_key_still_verifies_until_nothing_of_it_could_be_refreshed(database: Database) -> None:
+    with open_desk(database) as desk:
         person = sign_up(desk, "bob@example.com")
         tokens = desk.treasury.identity.tokens
         kid = desk.run(tokens.rotate())
@@ -224,8 +224,8 @@ def test_a_rotated_key_still_verifies_until_nothing_of_it_could_be_refreshed(tmp
         assert all(key.retired_at is not None and key.retired_at <= desk.now for key in old)
 
 
-def test_a_leaked_key_is_refused_at_once(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_leaked_key_is_refused_at_once(database: Database) -> None:
+    with open_desk(database) as desk:
         person = sign_up(desk, "bob@example.com")
         desk.run(desk.treasury.identity.tokens.revoke_all())
         desk.treasury.authenticator.forget()
@@ -233,15 +233,15 @@ def test_a_leaked_key_is_refused_at_once(tmp_path: Path) -> None:
         assert status(desk, desk.run(accounts(desk).log_in(person.email, PASSWORD)).token) == 200
 
 
-def test_a_restart_keeps_tokens_good(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_restart_keeps_tokens_good(database: Database) -> None:
+    with open_desk(database) as desk:
         person = sign_up(desk, "bob@example.com")
         desk.restart()
         assert status(desk, person.token) == 200
 
 
-def test_a_token_of_a_member_who_left_is_refused(tmp_path: Path) -> None:
-    with open_desk(tmp_path / "data") as desk:
+def test_a_token_of_a_member_who_left_is_refused(database: Database) -> None:
+    with open_desk(database) as desk:
         member = join(desk, "carol@example.com", Role.MEMBER, desk.org)
         assert status(desk, member.token) == 200
         path = f"/v1/organisations/{member.org_text}/members/{member.user_text}"

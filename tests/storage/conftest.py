@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 
 from audited_ledger import AuditedLedger
 
-from support.engines import Database
+from support.engines import Database, temporary_database
 
 
 @pytest.fixture
@@ -23,9 +23,10 @@ def ledger(database: Database) -> Iterator[AuditedLedger]:
 
 
 @pytest.fixture(scope="session")
-def shared(session_database: Database) -> Iterator[AuditedLedger]:
+def shared(engine_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditedLedger]:
     """One database for all examples, each in an organisation of its own; proved at the end."""
-    opened = AuditedLedger(session_database)
-    yield opened
-    assert opened.verify().violations == ()
-    opened.close()
+    with temporary_database(engine_kind, tmp_path_factory.mktemp("shared") / "data") as database:
+        opened = AuditedLedger(database)
+        yield opened
+        assert opened.verify().violations == ()
+        opened.close()

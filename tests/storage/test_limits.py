@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from audited_ledger import HOUR, NOON, AuditedLedger, event
@@ -140,7 +141,9 @@ def test_the_cap_is_each_organisations_own(capped: AuditedLedger) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 5, 64, 900])
-def test_a_full_disk_leaves_nothing_half_done_and_heals(ledger: AuditedLedger, size: int) -> None:
+def test_a_full_disk_leaves_nothing_half_done_and_heals(tmp_path: Path, size: int) -> None:
+    """On SQLite, whose file can be told that there is no more room."""
+    ledger = AuditedLedger(tmp_path)
     ledger.take([event(f"before{n}") for n in range(70)])
     before = ledger.totals()
     events = [
@@ -158,6 +161,8 @@ def test_a_full_disk_leaves_nothing_half_done_and_heals(ledger: AuditedLedger, s
     writer.execute("PRAGMA max_page_count = 1000000")
     assert ledger.take(events).recorded == size
     assert ledger.number("SELECT SUM(requests) FROM agent_total") == 70 + size
+    assert ledger.verify().violations == ()
+    ledger.close()
 
 
 def test_many_small_requests_share_commits_and_get_their_own_receipts(ledger: AuditedLedger) -> None:

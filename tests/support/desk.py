@@ -1,13 +1,12 @@
-"""The whole app over a real ledger file, asked in this process without a socket.
+"""The whole app over a real ledger, asked in this process without a socket.
 
-with open_desk(tmp_path) as desk:
+with open_desk(database) as desk:
     desk.post("/v1/ingest", {"events": [event()]})
 """
 
 import asyncio
 import gzip
 import json
-import sqlite3
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +18,8 @@ from bursar.core.ids import Org, new_id
 from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
 from bursar.settings import Settings
-from bursar.storage.sqlite.store import DATABASE_NAME
-from bursar.wiring import Treasury, verify_file
+from bursar.wiring import Treasury
+from support.engines import Database, database_of
 
 NOW = 1_772_409_600_000_000  # 2026-03-02T00:00:00Z
 ALL = frozenset(Scope)
@@ -45,10 +44,11 @@ class Desk:
     """A treasury with one organisation, a key that may do everything, and a client."""
 
     def __init__(
-        self, folder: Path, runner: asyncio.Runner, organisation: str, settings: Mapping[str, object]
+        self, database: Database, runner: asyncio.Runner, organisation: str, settings: Mapping[str, object]
     ) -> None:
         self._runner = runner
-        self.folder = folder
+        self.database = database
+        self.folder = database.folder
         self._settings = settings
         self.printed: list[str] = []
         """What the server printed: mails, where no mail server is configured."""
@@ -59,7 +59,7 @@ class Desk:
 
     def _open(self) -> None:
         self.treasury = Treasury(
-            Settings(data_dir=self.folder, **self._settings),  # type: ignore[arg-type] # checked there
+            Settings(data_dir=self.folder, **self.database.settings, **self._settings),  # type: ignore[arg-type] # checked there
             clock=lambda: self.now,
             monotonic=lambda: self.now,
             write=self.printed.append,
@@ -68,7 +68,7 @@ class Desk:
         self.client = httpx2.AsyncClient(transport=transport, base_url="http://bursar")
 
     def restart(self) -> None:
-        """Stop the program, and start it again on the same file."""
+        """Stop the program, and start it again on the same ledger."""
         self.close()
         self._open()
 
@@ -134,12 +134,8 @@ class Desk:
         return self.send("GET", path, key=key, params=params)
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        """Ask the file itself, beside the server."""
-        connection = sqlite3.connect(self.folder / DATABASE_NAME)
-        try:
-            return list(connection.execute(query, values))
-        finally:
-            connection.close()
+        """Ask the database itself, beside the server."""
+        return self.database.rows(query, *values)
 
     def one(self, query: str, *values: object) -> tuple[object, ...]:
         """Return the only row of a query."""
@@ -152,7 +148,7 @@ class Desk:
 
     def violations(self) -> Sequence[object]:
         """Prove the whole ledger; nothing when every sum agrees."""
-        return verify_file(self.folder).violations
+        return self.database.verify().violations
 
     def close(self) -> None:
         self.run(self.client.aclose())
@@ -160,11 +156,12 @@ class Desk:
 
 
 @contextmanager
-def open_desk(folder: Path, organisation: str = "first", **settings: object) -> Iterator[Desk]:
-    """Open a treasury in `folder` with a new organisation, and close it."""
+def open_desk(place: Database | Path, organisation: str = "first", **settings: object) -> Iterator[Desk]:
+    """Open a treasury on a database, or on a file in a directory, with a new organisation; close it."""
     with asyncio.Runner() as runner:
-        desk = Desk(folder, runner, organisation, settings)
+        desk = Desk(database_of(place), runner, organisation, settings)
         try:
             yield desk
         finally:
             desk.close()
+            desk.database.release()

@@ -18,6 +18,8 @@ from typing import IO
 
 import httpx2
 
+from support.engines import Database, database_of
+
 PROGRAM = [sys.executable, "-m", "bursar.cli.main"]
 START_S = 30.0
 STOP_S = 20.0
@@ -93,16 +95,18 @@ class Server:
 
 
 @contextmanager
-def running_server(data_dir: Path, *arguments: str, **env: str) -> Iterator[Server]:
-    """Run a server on `data_dir` and a free port; `env` adds to its environment.
+def running_server(place: Database | Path, *arguments: str, **env: str) -> Iterator[Server]:
+    """Run a server on a database or a data directory, and a free port; `env` adds to its environment.
 
     Its log lies in `<data_dir>/../<name>.log`. It is ended at exit if it still runs.
     """
+    database = database_of(place)
+    data_dir = database.folder
     log_path = data_dir.parent / f"{data_dir.name}.log"
     with log_path.open("a") as log:
         process = subprocess.Popen(
             [*PROGRAM, "serve", "--port", "0", "--data-dir", str(data_dir), *arguments],
-            env=environment(env),
+            env=environment({**database.environment, **env}),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
