@@ -6,6 +6,7 @@ enforcing commit loads (`budgets`).
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -19,6 +20,7 @@ from bursar.budgets.window import Window, WindowKey
 from bursar.core.ids import Org
 from bursar.enforcement.reading import Approval, SeenIncident
 from bursar.storage.sql import budget_rows as rows
+from bursar.storage.sql.dialect import Dialect
 from bursar.storage.sql.ports import Connection, Rows
 from bursar.storage.sql.walks import TOGETHER_PARAMETERS, by_ids, prefixed, walked
 
@@ -37,13 +39,11 @@ _WINDOWS = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
 _WINDOW = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
     WHERE org = ? AND budget = ? AND member = ? AND starts_at = ?"""
 # The windows of some budgets on one side of an instant; `member` is empty, as none of them counts runs.
-_WINDOWS_BESIDE = f"""SELECT {prefixed(rows.WINDOW_COLUMNS, "w")} FROM budget AS b JOIN budget_window AS w
-    ON w.org = b.org AND w.budget = b.id AND w.member = '' AND w.starts_at = (
-        SELECT {{nearest}}(n.starts_at) FROM budget_window AS n
-        WHERE n.org = b.org AND n.budget = b.id AND n.member = '' AND n.starts_at {{side}} ?2)
+_WINDOWS_BESIDE = f"""SELECT {prefixed(rows.WINDOW_COLUMNS, "r")} FROM {{windows}}
     WHERE b.org = ?1 AND b.id IN ({TOGETHER_PARAMETERS})"""
-_WINDOWS_BEFORE = _WINDOWS_BESIDE.format(nearest="max", side="<=")
-_WINDOWS_AFTER = _WINDOWS_BESIDE.format(nearest="min", side=">")
+_BESIDE = """r.org = b.org AND r.budget = b.id AND r.member = '' AND r.starts_at = (
+        SELECT {nearest}(n.starts_at) FROM budget_window AS n
+        WHERE n.org = b.org AND n.budget = b.id AND n.member = '' AND n.starts_at {side} ?2)"""
 _HOLD = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ? AND id = ?"
 _HOLDS = f"SELECT {rows.HOLD_COLUMNS} FROM hold WHERE org = ? AND id < ? ORDER BY id DESC LIMIT ?"
 _OPEN_HOLDS = f"""SELECT {rows.HOLD_COLUMNS} FROM hold
@@ -86,13 +86,25 @@ def budget(connection: Connection, org: Org, budget_id: bytes) -> Budget | None:
     return None if row is None else rows.budget_of(tuple(row))
 
 
+@cache
+def _windows_beside(dialect: Dialect) -> list[str]:
+    """Return what finds the last window that begins by an instant, and what finds the first one after it."""
+    sides = (("max", "<="), ("min", ">"))
+    return [
+        _WINDOWS_BESIDE.format(
+            windows=dialect.sought("budget AS b", "budget_window", _BESIDE.format(nearest=nearest, side=side))
+        )
+        for nearest, side in sides
+    ]
+
+
 def windows_around(
     connection: Connection, org: Org, budgets: Iterable[bytes], at: int
 ) -> dict[bytes, list[Window]]:
     """Return what `Track.at` needs of budgets that are not per run: the windows on both sides of `at`."""
     found: dict[bytes, list[Window]] = {}
     for ids in by_ids(budgets):
-        for sql in (_WINDOWS_BEFORE, _WINDOWS_AFTER):
+        for sql in _windows_beside(connection.dialect):
             for row in connection.execute(sql, (org, at, *ids)):
                 window = rows.window_of(tuple(row))
                 found.setdefault(window.key.budget, []).append(window)

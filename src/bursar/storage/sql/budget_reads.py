@@ -24,8 +24,9 @@ from bursar.storage.sql.walks import together
 _ZONE = "SELECT zone FROM organisation WHERE org = ?"
 # Number 1 stands for those beyond the cap.
 _AGENTS = "SELECT count(*) FROM agent WHERE org = ? AND agent > 1"
-_OPEN = """SELECT count(*), max(CASE WHEN kind = 'lease' THEN deadline_at END) FROM hold
-    WHERE org = ? AND state = 'open'"""
+# Named, as SQLite would rather look through all holds that there ever were.
+_FROM_OPEN = "FROM hold INDEXED BY hold_open WHERE org = ? AND state = 'open'"
+_OPEN = f"SELECT count(*), max(CASE WHEN kind = 'lease' THEN deadline_at END) {_FROM_OPEN}"
 
 
 class SqlBudgetReader:
@@ -139,7 +140,7 @@ def _named(dialect: Dialect) -> dict[GateKind, tuple[str, ...]]:
             f"SELECT 1 FROM {kind} WHERE org = ? AND name = ?",
             f"SELECT 1 FROM gate WHERE org = ? AND kind = '{kind}' AND name = ?",
             f"SELECT 1 FROM budget WHERE org = ? AND {dialect.member('scope', kind)} = ? LIMIT 1",
-            f"SELECT 1 FROM hold WHERE org = ? AND state = 'open' AND {called} = ? LIMIT 1",
+            f"SELECT 1 {_FROM_OPEN} AND {called} = ? LIMIT 1",
         )
         for kind, called in _called(dialect).items()
     }

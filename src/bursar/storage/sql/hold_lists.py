@@ -7,6 +7,7 @@ fits everything; the page's place moves on by what was walked.
 Not here: what a commit loads (`budgets`).
 """
 
+from collections.abc import Sequence
 from functools import cache, partial
 from operator import itemgetter
 from typing import Final
@@ -21,7 +22,7 @@ from bursar.enforcement.hold_reading import Holder, Holders, HoldPage, HoldQuery
 from bursar.storage.sql import budget_rows as rows
 from bursar.storage.sql.dialect import Dialect
 from bursar.storage.sql.ports import Connection, Readers, Rows
-from bursar.storage.sql.walks import walked
+from bursar.storage.sql.walks import TOGETHER_PARAMETERS, by_ids, walked
 
 WALKED_MAX: Final = 2_000
 """Rows that one page walks at most: some 10 ms in a reader's thread."""
@@ -54,12 +55,11 @@ _HOLDING = """SELECT {agent}, legs FROM
     (SELECT call, legs FROM hold INDEXED BY {index}
         WHERE org = ?1 AND state = '{state}' ORDER BY {order} LIMIT ?3) AS near
     WHERE {has_budget} LIMIT ?4"""
-_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM hold WHERE org = ? AND state = 'open' LIMIT ?) AS near"
-_WINDOW = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
-    WHERE org = ? AND budget = ? AND member = ? AND starts_at = ?"""
+_COUNTED = """SELECT count(*) FROM (
+    SELECT 1 FROM hold INDEXED BY hold_open WHERE org = ? AND state = 'open' LIMIT ?) AS near"""
+_WINDOWS = f"""SELECT {rows.WINDOW_COLUMNS} FROM budget_window
+    WHERE org = ? AND member = ? AND starts_at = ? AND budget IN ({TOGETHER_PARAMETERS})"""
 _BUDGET = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE org = ? AND id = ?"
-
-_Windows = dict[WindowKey, Window | None]
 
 
 @cache
@@ -119,7 +119,7 @@ class SqlHoldReader:
 
 def _one(connection: Connection, *, sql: str, org: Org, value: bytes) -> ShownHold | None:
     row = connection.execute(sql, (org, value)).fetchone()
-    return None if row is None else _shown(connection, org, rows.hold_of(tuple(row)), {})
+    return None if row is None else _shown(connection, org, [rows.hold_of(tuple(row))])[0]
 
 
 def _page(connection: Connection, *, org: Org, query: HoldQuery, walked_max: int) -> HoldPage:
@@ -141,19 +141,18 @@ def _page(connection: Connection, *, org: Org, query: HoldQuery, walked_max: int
             sql, {**parameters, "expires_at": expires_at, "id": last_id, "walked": most}
         )
 
-    windows: _Windows = {}
-    found: list[ShownHold] = []
+    found: list[Hold] = []
     place: bytes | None = None
     holds = walked(part, _place_of(query), itemgetter("expires_at", "id"), first=query.most + 1)
     for count, row in enumerate(holds):
         if len(found) == query.most or count == walked_max:
-            return HoldPage(found, place)
+            return HoldPage(_shown(connection, org, found), place)
         *columns, fits = tuple(row)
         hold = rows.hold_of(tuple(columns))
         place = hold.expires_at.to_bytes(_TIME_BYTES) + hold.id
         if fits:
-            found.append(_shown(connection, org, hold, windows))
-    return HoldPage(found, None)
+            found.append(hold)
+    return HoldPage(_shown(connection, org, found), None)
 
 
 def _place_of(query: HoldQuery) -> tuple[int, bytes]:
@@ -170,17 +169,25 @@ def _place_of(query: HoldQuery) -> tuple[int, bytes]:
     return int.from_bytes(place[:_TIME_BYTES]), place[_TIME_BYTES:]
 
 
-def _shown(connection: Connection, org: Org, hold: Hold, windows: _Windows) -> ShownHold:
-    """Return a hold with its windows, each read once a page."""
-    seen = []
-    for leg in hold.legs:
-        if leg.window not in windows:
-            row = connection.execute(_WINDOW, (org, *leg.window)).fetchone()
-            windows[leg.window] = None if row is None else rows.window_of(tuple(row))
-        window = windows[leg.window]
-        if window is not None:
-            seen.append(window_seen(window, leg.amount))
-    return ShownHold(hold, tuple(seen))
+def _shown(connection: Connection, org: Org, holds: Sequence[Hold]) -> list[ShownHold]:
+    """Return holds with their windows; those that begin together are read together."""
+    budgets: dict[tuple[str, int], set[bytes]] = {}
+    for hold in holds:
+        for leg in hold.legs:
+            budgets.setdefault((leg.window.member, leg.window.starts_at), set()).add(leg.window.budget)
+    windows: dict[WindowKey, Window] = {}
+    for beginning, some in budgets.items():
+        for ids in by_ids(some):
+            for row in connection.execute(_WINDOWS, (org, *beginning, *ids)):
+                window = rows.window_of(tuple(row))
+                windows[window.key] = window
+    return [
+        ShownHold(
+            hold,
+            tuple(window_seen(windows[leg.window], leg.amount) for leg in hold.legs if leg.window in windows),
+        )
+        for hold in holds
+    ]
 
 
 def _holders(connection: Connection, *, org: Org, window: WindowKey) -> Holders:
