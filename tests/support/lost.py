@@ -1,0 +1,73 @@
+"""A PostgreSQL server of a test's own, to be stopped, paused and begun again while a program uses it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from support import services
+from support.engines import require_binaries
+from support.services import Service
+
+WAYS = ("paused", "immediate", "fast")
+"""How a database is lost: it hangs with all its connections, it dies, it is shut down."""
+
+
+class OwnServer:
+    """A running server, and what may befall it."""
+
+    def __init__(self, folder: Path, service: Service) -> None:
+        self._folder = folder
+        self.address = service.address
+        self._stopped: list[int] = []
+
+    def lose(self, way: str) -> None:
+        """Take it away in one of `WAYS`."""
+        if way != "paused":
+            services.stop(self._folder, mode=way)
+            return
+        # The postmaster first: it must not replace what stops after it.
+        postmaster = int((self._folder / "data/postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGSTOP)
+        self._stopped = [postmaster, *_children_of(postmaster)]
+        for process in self._stopped[1:]:
+            os.kill(process, signal.SIGSTOP)
+
+    def give_back(self) -> None:
+        """Let it go on, or start it."""
+        if not self._stopped:
+            services.start(self._folder)
+        for process in reversed(self._stopped):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+        self._stopped = []
+
+    def throw_away(self) -> None:
+        if self._stopped:
+            self.give_back()
+        services.throw_away(self._folder)
+
+
+def _children_of(parent: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name may hold anything, a parenthesis too.
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found.append(int(status.parent.name))
+    return found
+
+
+@contextmanager
+def own_server(name: str) -> Iterator[OwnServer]:
+    """Start a server that is this test's alone, and throw it away."""
+    require_binaries()
+    folder = services.folder_for_tests()
+    folder = folder.with_name(f"bursar-tests-{name}-{os.getpid()}")
+    server = OwnServer(folder, services.start(folder, owner=os.getpid()))
+    try:
+        yield server
+    finally:
+        server.throw_away()
