@@ -95,6 +95,15 @@ class Files:
         self.database.release()
 
 
+def make_organisation(database: Database) -> None:
+    """Give the first organisation, which budgets alone do not need, its row."""
+    database.change(
+        """INSERT INTO organisation (org, id, name, zone, currency, cost_basis, created_at)
+        VALUES (1, ?, 'acme', 'UTC', 'USD', 'computed', 5)""",
+        b"\x01",
+    )
+
+
 class Draw(questions.Report, frozen=True):
     """One call of a lease's journal, asked as a question: with the same rows loaded as for a report."""
 

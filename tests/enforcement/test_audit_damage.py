@@ -1,17 +1,16 @@
 """Each kind of damage to budgets is found by the whole proof, and named by its check."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 from memory_engine import CALL, cost, numbered
-from stored_engine import Files, StoredEngine
+from stored_engine import Files, StoredEngine, make_organisation
 
 from bursar.budgets import lease
 from bursar.budgets.budget import Budget
 from bursar.core.periods import Period
-from bursar.storage.sql.verify import verify_file
-from bursar.storage.sqlite.connection import open_writer
+from support.damage import inflict
+from support.engines import Database
 
 MONTHLY, HOURLY, PER_RUN = (numbered(number) for number in (901, 902, 903))
 
@@ -77,9 +76,9 @@ DAMAGE = {
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with holds in every state, a lease, spend without a hold, and four budgets."""
-    files = Files(tmp_path_factory.mktemp("sound"))
+def sound(module_database: Database) -> Database:
+    """A database with holds in every state, a lease, spend without a hold, and four budgets."""
+    files = Files(module_database)
     engine = StoredEngine(files)
     engine.create(Budget(id=MONTHLY, limit=1_000, created_at=1, period=Period.MONTHLY))
     engine.create(Budget(id=HOURLY, limit=500, created_at=1, period=Period.HOURLY))
@@ -89,36 +88,29 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine.create(Budget(id=PER_RUN, limit=500, created_at=1, period=Period.RUN))
     engine.post(cost(4), CALL._replace(run="r"))
     engine.hold(cost(40))
-    path = files.store.path
     files.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("""INSERT INTO organisation (org, id, name, zone, currency, cost_basis, created_at)
-            VALUES (1, x'01', 'acme', 'UTC', 'USD', 'computed', 5)""")
-        # What the ledger holds of the spend without a hold.
-        posts = "SELECT org, source, at, 0 FROM posting WHERE effect = 'unheld'"
-        connection.execute(f"INSERT INTO event_key {posts}")
-    connection.close()
-    return path
+    make_organisation(module_database)
+    # What the ledger holds of the spend without a hold.
+    posts = "SELECT org, source, at, 0 FROM posting WHERE effect = 'unheld'"
+    module_database.change(f"INSERT INTO event_key (org, key, occurred_at, revision) {posts}")
+    return module_database
 
 
-def failing(path: Path) -> set[str]:
-    return {violation.check for violation in verify_file(path).violations}
+def failing(database: Database) -> set[str]:
+    return {violation.check for violation in database.verify().violations}
 
 
-def test_a_sound_file_has_no_violation_of_budgets(sound: Path) -> None:
-    report = verify_file(sound)
+def test_sound_budgets_have_no_violation(sound: Database) -> None:
+    report = sound.verify()
     assert failing(sound) == {"keys"}  # a key without its event: only budgets matter here
     checked = {check.name: check.checked for check in report.checks}
     assert (checked["holds"], checked["postings"], checked["windows"]) == (4, 2, 3)
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_found(sound: Path, tmp_path: Path, kind: str) -> None:
-    statement, check = DAMAGE[kind]
-    damaged = tmp_path / "damaged.db"
-    damaged.write_bytes(sound.read_bytes())
-    connection = open_writer(damaged)
-    connection.execute("PRAGMA ignore_check_constraints = ON")
-    assert connection.execute(statement).rowcount > 0
-    connection.close()
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_found(sound: Database, tmp_path: Path, damage: str) -> None:
+    statement, check = DAMAGE[damage]
+    damaged = sound.copied(tmp_path / "damaged")
+    assert inflict(damaged, statement) > 0
     assert check in failing(damaged)
+    damaged.drop()

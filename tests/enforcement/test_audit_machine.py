@@ -1,13 +1,11 @@
 """Whatever is asked of budgets, the auditor finds nothing: after each few steps, and at the end whole.
 
-The state machine of `tests/budgets` on a file. What the ledger and the audit log would hold beside
+The state machine of `tests/budgets` on a database. What the ledger and the audit log would hold beside
 budgets is written here: the events of posts, and that zones were moved.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -17,25 +15,27 @@ from test_machine import Machine
 
 from bursar.ledger.verification import Findings
 from bursar.storage.sql import verify_budgets
-from bursar.storage.sql.verify import open_snapshot
 from bursar.storage.sql.verify_recent import RecentBudgets
 from bursar.storage.sql.verify_rounds import BudgetRound
 from bursar.storage.sql.verify_scope import Scope
+from support.engines import Database
 
 IS_LONG = os.environ.get("BURSAR_TEST_LONG") == "1"
 EXAMPLES = 300 if IS_LONG else 25
 STEPS_EACH = 50
 
-ADD_EVENTS = """INSERT OR IGNORE INTO event_key SELECT org, source, at, 0 FROM posting
-    WHERE org = ? AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.org = posting.org AND h.id = source)"""
-ADD_MOVES = """INSERT OR IGNORE INTO audit
-    SELECT org, row_number() OVER (), 0, '', '', 'bud_' || lower(hex(id)), '"zone"' FROM budget
-    WHERE org = ?"""
+ADD_EVENTS = """INSERT INTO event_key (org, key, occurred_at, revision)
+    SELECT org, source, at, 0 FROM posting
+    WHERE org = ? AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.org = posting.org AND h.id = source)
+    ON CONFLICT DO NOTHING"""
+MOVE = """INSERT INTO audit (org, seq, at, actor, action, target, details)
+    VALUES (?, ?, 0, '', '', ?, '"zone"') ON CONFLICT DO NOTHING"""
+BUDGETS = "SELECT id FROM budget WHERE org = ? ORDER BY id"
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Iterator[Files]:
-    opened = Files(tmp_path)
+def files(database: Database) -> Iterator[Files]:
+    opened = Files(database)
     yield opened
     opened.close()
 
@@ -58,12 +58,15 @@ def test_nothing_that_decisions_write_is_a_violation(files: Files) -> None:
             self.found(verify_budgets.check)
             self.found(round_of)
 
-        def found(self, check: object) -> int:
+        def found(self, check: Callable[[Scope], object]) -> int:
             findings = Findings()
-            for sql in (ADD_EVENTS, ADD_MOVES):
-                files.store._writer.execute(sql, (self.engine.org,))
-            with closing(open_snapshot(files.store.path)) as connection:
-                check(Scope(connection, self.engine.org, findings))
+            org = self.engine.org
+            files.database.change(ADD_EVENTS, org)
+            for number, (budget,) in enumerate(files.database.rows(BUDGETS, org)):
+                files.database.change(MOVE, org, number + 1, f"bud_{budget.hex()}")
+            files.engine.snapshots().read(
+                lambda snapshot: check(Scope(snapshot.connection, org, findings)), findings
+            )
             report = findings.report()
             assert report.violations == ()
             return sum(one.checked for one in report.checks)

@@ -1,16 +1,15 @@
 """The auditor finds every kind of damage to a window, and nothing in a sound file."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 from memory_engine import cost, numbered
-from stored_engine import Files, StoredEngine
+from stored_engine import Files, StoredEngine, make_organisation
 
 from bursar.budgets.budget import Budget
 from bursar.core.periods import Period
-from bursar.storage.sql.verify import verify_file
-from bursar.storage.sqlite.connection import open_writer
+from support.damage import inflict
+from support.engines import Database
 
 A_SETTLED = "(SELECT id FROM hold WHERE state = 'settled')"
 DAMAGE = {
@@ -31,37 +30,29 @@ DAMAGE = {
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with a settled and an open hold in one window."""
-    files = Files(tmp_path_factory.mktemp("sound"))
+def sound(module_database: Database) -> Database:
+    """A database with a settled and an open hold in one window."""
+    files = Files(module_database)
     engine = StoredEngine(files)
     engine.create(Budget(id=numbered(901), limit=100, created_at=1, period=Period.MONTHLY))
     engine.settle(engine.hold(cost(30)), cost(25))
     engine.hold(cost(40))
-    path = files.store.path
     files.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            """INSERT INTO organisation (org, id, name, zone, currency, cost_basis, created_at)
-            VALUES (1, x'01', 'acme', 'UTC', 'USD', 'computed', 5)"""
-        )
-    connection.close()
-    return path
+    make_organisation(module_database)
+    return module_database
 
 
-def test_a_sound_file_has_no_violation(sound: Path) -> None:
-    report = verify_file(sound)
+def test_what_is_sound_has_no_violation(sound: Database) -> None:
+    report = sound.verify()
     assert report.violations == ()
     assert {check.name: check.checked for check in report.checks}["windows"] == 1
 
 
 @pytest.mark.parametrize("statement", DAMAGE.values(), ids=list(DAMAGE))
-def test_damage_to_a_window_is_found(sound: Path, tmp_path: Path, statement: str) -> None:
-    damaged = tmp_path / "damaged.db"
-    damaged.write_bytes(sound.read_bytes())
-    connection = open_writer(damaged)
-    connection.execute(statement)
-    connection.close()
-    found = {violation.check for violation in verify_file(damaged).violations}
+def test_damage_to_a_window_is_found(sound: Database, tmp_path: Path, statement: str) -> None:
+    damaged = sound.copied(tmp_path / "damaged")
+    assert inflict(damaged, statement) > 0
+    found = {violation.check for violation in damaged.verify().violations}
     assert found
     assert found <= {"windows", "holds", "postings"}
+    damaged.drop()

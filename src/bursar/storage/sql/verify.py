@@ -54,12 +54,13 @@ def verify_organisation(snapshot: Snapshot, scope: Scope) -> Iterator[int]:
         check_range(snapshot, scope, start, end, rules)
         gather(snapshot, scope, start, end)
         yield scope.number(_EVENTS_IN, start, end)
+    verify_rows.check_all_keys(scope)
     check_whole(snapshot, scope)
     verify_budgets.check(scope)
 
 
 def check_range(snapshot: Snapshot, scope: Scope, start: int, end: int, rules: verify_rows.Rules) -> None:
-    """Check everything that a range of whole hours can show by itself."""
+    """Check everything that a range of whole hours can show by itself, keys apart."""
     try:
         with snapshot.summing():
             snapshot.sums.group(scope.org, start, end)
@@ -67,7 +68,6 @@ def check_range(snapshot: Snapshot, scope: Scope, start: int, end: int, rules: v
         verify_sums.check_names(scope, referenced)
     except Unsummable as error:
         _note_unsummable(scope, start, end, error)
-    verify_rows.check_keys(scope, start, end)
     verify_rows.check_unlisted(scope, start, end)
     verify_rows.check_rows(scope, start, end, rules)
 

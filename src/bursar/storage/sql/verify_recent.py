@@ -48,7 +48,7 @@ _NEWEST_HOLD = "SELECT id FROM hold WHERE org = ?1 ORDER BY id DESC LIMIT 1"
 _RUNNING = """SELECT budget, member, starts_at, settled FROM budget_window INDEXED BY budget_window_running
     WHERE org = ?1 AND state <> 'closed' LIMIT ?2"""
 _SINCE = """SELECT count(*) FROM (SELECT 1 FROM posting INDEXED BY posting_by_time
-    WHERE org = ?1 AND at >= ?2 LIMIT ?3)"""
+    WHERE org = ?1 AND at >= ?2 LIMIT ?3) AS r"""
 
 
 class _Touched:

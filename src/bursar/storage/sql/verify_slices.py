@@ -179,6 +179,7 @@ class _Proof:
         for start, end in self._ranges(first, last):
             before = self._scope.findings.report().violations_count
             check_range(self._snapshot, self._scope, start, end, self._rules)
+            verify_rows.check_keys(self._scope, start, end)
             if self._scope.findings.report().violations_count > before and len(self._faulty) < FAULTY_MAX:
                 self._faulty[self._scope.org, start, end] = None
             self._snapshot.renew()
