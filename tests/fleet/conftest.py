@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.engines import Database, new_database
+from support.engines import Database, temporary_database
 from support.fleet import Fleet, open_fleet
 
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
@@ -12,9 +12,8 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_data
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    made = new_database("postgres", tmp_path_factory.mktemp("shared") / "data")
-    yield made
-    made.drop()
+    with temporary_database("postgres", tmp_path_factory.mktemp("shared") / "data") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
