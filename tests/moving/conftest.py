@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 
 from audited_ledger import AuditedLedger, fill
 
-from support.engines import Database, new_database
+from support.engines import Database, temporary_database
 
 
 @pytest.fixture
@@ -35,6 +35,5 @@ def filled_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def empty_database(tmp_path: Path) -> Iterator[Database]:
     """PostgreSQL with the schema and nothing in it."""
-    made = new_database("postgres", tmp_path / "empty")
-    yield made
-    made.drop()
+    with temporary_database("postgres", tmp_path / "empty") as made:
+        yield made

@@ -13,7 +13,7 @@ import pytest
 from bursar.storage.migrations.steps import sqlite_steps
 from bursar.storage.sqlite.store import DATABASE_NAME
 from bursar.wiring import verify_file
-from support.engines import Database, new_database
+from support.engines import Database, temporary_database
 from support.program import Ran, bursar
 from support.server import PROGRAM, environment
 
@@ -38,11 +38,10 @@ def backup(filled: Database, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def other(kind: str, tmp_path: Path) -> Iterator[Database]:
+def other(engine_kind: str, tmp_path: Path) -> Iterator[Database]:
     """Another empty database of the same engine."""
-    made = new_database(kind, tmp_path / "other")
-    yield made
-    made.drop()
+    with temporary_database(engine_kind, tmp_path / "other") as made:
+        yield made
 
 
 def test_a_backup_is_one_file_that_proves_itself(filled: Database, backup: Path) -> None:
@@ -146,10 +145,9 @@ def test_it_comes_back_to_where_nothing_is(filled: Database, backup: Path) -> No
 
 def test_a_backup_of_one_engine_is_one_of_the_other(filled: Database, backup: Path, tmp_path: Path) -> None:
     for kind in ("sqlite", "postgres"):
-        target = new_database(kind, tmp_path / f"as-{kind}")
-        assert run(target, "restore", backup).code == 0
-        assert target.rows(TOTALS) == filled.rows(TOTALS)
-        target.drop()
+        with temporary_database(kind, tmp_path / f"as-{kind}") as target:
+            assert run(target, "restore", backup).code == 0
+            assert target.rows(TOTALS) == filled.rows(TOTALS)
 
 
 @pytest.mark.parametrize("damage", ["UPDATE rollup_agent SET cost_nusd = cost_nusd + 1 WHERE org = 1", None])

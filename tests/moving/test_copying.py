@@ -177,7 +177,7 @@ async def stopped_after(path: Path, database: Database, chunks: int) -> list[tup
             put.append((table.name, mark.rows))
 
     async with file_read(path) as source, copies.connected(address(database)) as own:
-        target = Stopping(own)
+        target = Stopping(own, address(database))
         await target.begin("test")
         with pytest.raises(Stopped):
             await copy(source, target, chunk_rows=FEW)

@@ -111,10 +111,11 @@ async def move(source: Place, target: Place, stages: Stages) -> Copied:
     async with source.reading() as read, target.filling(f"move {source.origin()}") as filled:
         source.note_moved(f"The ledger is being moved to {target.name} since {at}: run `bursar move` again.")
         proofs = await copied(read, filled, stages)
+        snapshots = await filled.snapshots()
+        with stages("verifying") as on_progress:
+            # A proof of a database brings a loop of its own.
+            report = await asyncio.to_thread(verify, snapshots, on_progress)
         source.note_moved(f"The ledger was moved to {target.name} at {at}.")
-    with stages("verifying") as on_progress:
-        # A proof of a database brings a loop of its own.
-        report = await asyncio.to_thread(verify, target.snapshots(), on_progress)
     return _copied(source.name, target.name, proofs, begun, verified=report.ok)
 
 

@@ -20,13 +20,12 @@ from bursar.core.addresses import without_password
 from bursar.core.errors import Conflict, InvalidInput
 from bursar.storage.sql.copying import OnProgress, Source, Target, copy, prove
 from bursar.storage.sql.tables import TableProof
-from bursar.storage.sql.verify_ports import Snapshots
 from bursar.storage.sqlite import backup
 from bursar.storage.sqlite.connection import FileLock
 from bursar.storage.sqlite.copies import SqliteSource, SqliteTarget
 from bursar.storage.sqlite.files import PARTIAL, appearing
 from bursar.storage.sqlite.moved import MOVED_NAME, note_moved
-from bursar.storage.sqlite.snapshots import SqliteSnapshots, verify_file
+from bursar.storage.sqlite.snapshots import verify_file
 from bursar.storage.sqlite.store import DATABASE_NAME, LOCK_NAME
 
 Stages = Callable[[str], AbstractContextManager[OnProgress | None]]
@@ -73,10 +72,6 @@ class Place(Protocol):
             Conflict: There is a ledger already.
             InvalidInput: The file is no ledger, or it is not exact.
         """
-        ...
-
-    def snapshots(self) -> Snapshots:
-        """Return what proves the ledger."""
         ...
 
     def note_moved(self, sentence: str) -> None:
@@ -132,10 +127,6 @@ class FilePlace:
             backup.bring_forward(draft)
             prove_file(draft, file, stages)
             return backup.sums(draft)
-
-    def snapshots(self) -> Snapshots:
-        """Return what proves the file."""
-        return SqliteSnapshots(self._path)
 
     def note_moved(self, sentence: str) -> None:
         """Leave the note that servers respect."""
@@ -212,13 +203,9 @@ class DatabasePlace:
         with backup.snapshot(file) as connection:
             prove_file(file, file, stages)
             async with self.filling(f"backup {backup.origin_of(file)}") as target:
-                return await copied(SqliteSource(connection), target, stages)
-
-    def snapshots(self) -> Snapshots:
-        """Return what proves the database."""
-        from bursar.storage.postgres.snapshots import PostgresSnapshots  # noqa: PLC0415 - see `reading`
-
-        return PostgresSnapshots(self._address)
+                proofs = await copied(SqliteSource(connection), target, stages)
+                await target.snapshots()
+                return proofs
 
     def note_moved(self, sentence: str) -> None:
         """Do nothing: a database is not marked, its owner takes it away."""

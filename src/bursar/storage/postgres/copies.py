@@ -1,7 +1,7 @@
 """A PostgreSQL database as one side of a copy: read on one snapshot, or filled chunk by chunk.
 
     PostgresSource(own)                      a ledger that is read, in one REPEATABLE READ transaction
-    PostgresTarget(own)  →  finish()         an empty database, filled by COPY
+    PostgresTarget(own, …)  →  finish()      an empty database, filled by COPY
 
 A chunk and its mark are one commit. Until `finish` the table `half_filled` stands there, which
 no server opens (`half_filled`). COPY is refused where row-level security is forced upon a table's
@@ -20,6 +20,7 @@ from bursar.storage.postgres.half_filled import HALF_FILLED, refuse_half_filled
 from bursar.storage.postgres.migrate import applied, migrate
 from bursar.storage.postgres.opening import connected, place_of
 from bursar.storage.postgres.partitions import make, month_of
+from bursar.storage.postgres.snapshots import PostgresSnapshots
 from bursar.storage.sql.copying import Key, Mark, Row
 from bursar.storage.sql.tables import NUL, OWN, SHOWN_NUL, ByOrg, Column, Figures, Form, Table
 
@@ -106,7 +107,7 @@ async def filling(address: str, origin: str) -> AsyncIterator["PostgresTarget"]:
     """
     await migrate(address)
     async with connected(address, APPLICATION, command_s=None) as own:
-        target = PostgresTarget(own)
+        target = PostgresTarget(own, address)
         await target.begin(origin)
         yield target
         await target.finish()
@@ -147,8 +148,9 @@ class PostgresTarget:
     `begin` first, `finish` at the end; what is between may be killed and begun again.
     """
 
-    def __init__(self, own: asyncpg.Connection) -> None:
+    def __init__(self, own: asyncpg.Connection, address: str) -> None:
         self._own = own
+        self._address = address
 
     async def begin(self, origin: str) -> bool:
         """Make it ready to be filled from `origin`; return whether an earlier call had begun.
@@ -200,12 +202,16 @@ class PostgresTarget:
         async with _filling(self._own):
             return await figures_of(self._own, table)
 
+    async def snapshots(self) -> PostgresSnapshots:
+        """Return what proves the database, whose planner knows by then how much there is of what."""
+        await self._own.execute("ANALYZE")
+        return PostgresSnapshots(self._address)
+
     async def finish(self) -> None:
-        """Let servers open it: fence the tables again, take the marks away, count what the planner needs."""
+        """Let servers open it: fence the tables again, take the marks away."""
         async with _filling(self._own):
             await self._fence("FORCE")
             await self._own.execute("DROP TABLE half_filled")
-        await self._own.execute("ANALYZE")
 
     async def _copy(self, table: Table, rows: Sequence[Row]) -> None:
         await self._own.copy_records_to_table(

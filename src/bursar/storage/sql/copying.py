@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from bursar.storage.sql.tables import ByOrg, Table, TableProof, matched
+from bursar.storage.sql.verify_ports import Snapshots
 
 CHUNK_ROWS = 20_000
 """Rows in one COPY and one commit: larger chunks gave nothing, and a killed copy repeats at most one."""
@@ -66,6 +67,10 @@ class Target(Protocol):
 
     async def figures(self, table: Table) -> ByOrg:
         """Return what its rows come to."""
+        ...
+
+    async def snapshots(self) -> Snapshots:
+        """Return what proves it, once every row is there."""
         ...
 
 

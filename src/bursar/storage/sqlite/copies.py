@@ -16,6 +16,7 @@ from bursar.storage.sql.copying import Key, Mark, Row
 from bursar.storage.sql.tables import NUL, OWN, SHOWN_NUL, ByOrg, Column, Figures, Form, Table
 from bursar.storage.sqlite.connection import PAGE_BYTES, SqliteConnection
 from bursar.storage.sqlite.migrate import migrate
+from bursar.storage.sqlite.snapshots import SqliteSnapshots
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 _COLUMNS = "SELECT name, type, pk, hidden FROM pragma_table_xinfo(?)"
@@ -67,6 +68,7 @@ class SqliteTarget:
     """`sql.copying.Target`: a file that does not exist yet, made with the newest schema."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._connection = sqlite3.connect(
             path, factory=SqliteConnection, isolation_level=None, check_same_thread=False
         )
@@ -96,6 +98,10 @@ class SqliteTarget:
     async def figures(self, table: Table) -> ByOrg:
         """Return what its rows come to."""
         return await self._source.figures(table)
+
+    async def snapshots(self) -> SqliteSnapshots:
+        """Return what proves the file."""
+        return SqliteSnapshots(self._path)
 
     def close(self) -> None:
         """Close the file; the caller syncs it and gives it its name."""
