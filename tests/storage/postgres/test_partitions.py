@@ -80,10 +80,9 @@ async def test_a_month_that_was_taken_away_is_made_again(postgres: PostgresDatab
     at = micros(2023, 5, 5)
     await insert(opened, at)
     postgres.rows("ALTER TABLE event DETACH PARTITION event_2023_05")
-    postgres.rows("ALTER TABLE event_2023_05 RENAME TO kept_2023_05")
     await insert(opened, at + 1)
     await opened.close()
-    assert postgres.rows(_PLACES) == [("event_2023_05", at + 1)]
+    assert postgres.rows(_PLACES) == [("event_2023_05_2", at + 1)]
 
 
 async def test_many_who_need_the_same_month_at_once_make_it_once(postgres: PostgresDatabase) -> None:

@@ -5,8 +5,10 @@ insert waits for it. There is no default partition, since attaching would have t
 under a lock that stops every insert.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import chain, count
 from typing import NamedTuple
 
 import asyncpg
@@ -18,8 +20,10 @@ from bursar.storage.postgres.opening import connected
 AHEAD = 3
 LOCK_MS = 4_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EXISTING = """SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent = 'bursar.event'::regclass"""
+_BOUNDS = """SELECT pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'bursar.event'::regclass"""
+_NAMES = "SELECT relname FROM pg_class WHERE relnamespace = 'bursar'::regnamespace"
+_STARTS_AT = re.compile(r"FROM \('(\d+)'\)")
 
 
 class Month(NamedTuple):
@@ -51,10 +55,10 @@ def month_of(at: int) -> Month:
     return Month(moment.year, moment.month)
 
 
-def months_ahead(now: int, count: int = AHEAD) -> list[Month]:
+def months_ahead(now: int, ahead: int = AHEAD) -> list[Month]:
     """Return the month of `now` and those that follow."""
     found = [month_of(now)]
-    for _ in range(count):
+    for _ in range(ahead):
         found.append(found[-1].following)
     return found
 
@@ -100,19 +104,28 @@ def is_without_month(error: asyncpg.CheckViolationError) -> bool:
 async def make(own: asyncpg.Connection, months: Iterable[Month]) -> list[str]:
     """Make the partitions that are missing; return their names. Within a transaction of the caller's."""
     await own.execute(f"SELECT pg_advisory_xact_lock{locks.MONTHS}")
-    there = {row[0] for row in await own.fetch(_EXISTING)}
+    bounds = [_STARTS_AT.search(row[0]) for row in await own.fetch(_BOUNDS)]
+    there = {int(bound[1]) for bound in bounds if bound}
+    taken = {row[0] for row in await own.fetch(_NAMES)}
     made = []
     for month in sorted(set(months)):
-        if EARLY_TO <= month.starts_at < LATE_FROM and month.table not in there:
-            await own.execute("; ".join(_statements(month)))
-            made.append(month.table)
+        if EARLY_TO <= month.starts_at < LATE_FROM and month.starts_at not in there:
+            name = _free_name(month.table, taken)
+            await own.execute("; ".join(_statements(month, f"bursar.{name}")))
+            made.append(name)
     return made
 
 
-def _statements(month: Month) -> list[str]:
-    table, bounds = f"bursar.{month.table}", (month.starts_at, month.following.starts_at)
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """Return `name`, or another one while a month that was detached has it still."""
+    others = (f"{name}_{number}" for number in count(2))
+    return next(one for one in chain([name], others) if one not in taken)
+
+
+def _statements(month: Month, table: str) -> list[str]:
+    first, following = month.starts_at, month.following.starts_at
     return [
         f"CREATE TABLE {table} (LIKE bursar.event INCLUDING ALL)",
         *fence(table),
-        f"ALTER TABLE bursar.event ATTACH PARTITION {table} FOR VALUES FROM ({bounds[0]}) TO ({bounds[1]})",
+        f"ALTER TABLE bursar.event ATTACH PARTITION {table} FOR VALUES FROM ({first}) TO ({following})",
     ]
