@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -18,6 +19,10 @@ from urllib.parse import urlsplit
 COST_NUSD = 1_000_000
 COST_USD = "0.001"
 PAUSE_S = 0.01
+BUSY = {429, 503}
+"""What says that nothing was done, and that the same may be sent again."""
+
+_names = itertools.count()
 
 
 class Answer(NamedTuple):
@@ -52,6 +57,7 @@ class Traffic:
         self._pick = pick
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._patience_s = patience_s
+        self._name = f"t{next(_names)}"
         self._numbers = itertools.count()
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(clients)]
@@ -85,7 +91,7 @@ class Traffic:
     def _send(self) -> None:
         kept: dict[str, http.client.HTTPConnection] = {}
         while not self._over.is_set() and len(self.failures) < 20:
-            self._round(kept, f"n{next(self._numbers)}")
+            self._round(kept, f"{self._name}-{next(self._numbers)}")
             time.sleep(PAUSE_S)
         for connection in kept.values():
             connection.close()
@@ -99,7 +105,7 @@ class Traffic:
         event = {
             "agent_name": "bot", "provider": "openai", "model": "gpt-4o", "input_tokens": 1,
             "output_tokens": 1, "cost": COST_USD, "idempotency_key": f"e{key}",
-            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "timestamp": datetime.now(UTC).isoformat(),
         }  # fmt: skip
         recorded = self._post(kept, "/v1/ingest", {"events": [event]}, {202})
         with self._lock:
@@ -122,7 +128,7 @@ class Traffic:
             self.answers.append(Answer(begun, time.monotonic() - begun, url, status, text))
             if status in good:
                 return dict(json.loads(text))
-            if status == 503 and self._patience_s is not None and not self._over.is_set():
+            if status in BUSY and self._patience_s is not None and not self._over.is_set():
                 continue
             self.failures.append(f"{path}: {status} {text}")
             return None

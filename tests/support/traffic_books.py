@@ -28,5 +28,6 @@ class Books:
         [(summed,)] = self._database.rows("SELECT sum(cost_nusd) FROM rollup_agent")
         assert summed == spent
         window = server.get(f"/v1/budgets/{self._budget}").json()["window"]
-        assert (Decimal(window["settled"]) * NANOS, Decimal(window["held"])) == (spent, 0)
+        shown = (Decimal(window["settled"]) * NANOS, Decimal(window["held"]))
         assert self._database.verify().violations == ()
+        assert shown == (spent, 0), window

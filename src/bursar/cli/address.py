@@ -76,6 +76,7 @@ def leave_address(settings: Settings, url: str) -> None:
     """Leave this process's address, readable by its owner only, whole or not at all."""
     now = text_from_micros(system_clock())
     address = ServerAddress(url, os.getpid(), now, without_password(settings.database_url))
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = settings.data_dir / ADDRESS_NAME
     draft = path.with_suffix(f".{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from bursar.cli.configuration import config_path, read_config
+from bursar.cli.configuration import config_path, read_config, sentence_of
 from bursar.cli.failures import ExitCode, Failure
 from bursar.cli.option_names import PREFIX, children, options, variables
 from bursar.cli.options import AsJson, DataDir, OrgName
@@ -107,7 +107,11 @@ def _settings(flags: dict[str, str], in_file: Mapping[str, object], faults: list
     except ValidationError as error:
         for fault in error.errors():
             name = ".".join(map(str, fault["loc"]))
-            message = "there is no such setting" if fault["type"] == "extra_forbidden" else str(fault["msg"])
+            message = (
+                "there is no such setting"
+                if fault["type"] == "extra_forbidden"
+                else sentence_of(str(fault["msg"]))
+            )
             faults.append(Fault(name, said.get(name, ("", ""))[0], message))
     return [
         Setting(

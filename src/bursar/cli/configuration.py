@@ -47,6 +47,11 @@ def command_tables() -> dict[str, object]:
     return {name: value for name, value in read_config().items() if isinstance(value, dict)}
 
 
+def sentence_of(message: str) -> str:
+    """Return what the settings' library says of a value, without its word for our own checks."""
+    return message.removeprefix("Value error, ")
+
+
 def load_settings(**flags: object) -> "Settings":
     """Return the settings; a flag that is None was not given.
 
@@ -62,7 +67,10 @@ def load_settings(**flags: object) -> "Settings":
     try:
         return Settings(**given)  # type: ignore[arg-type] # checked there
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))}: {sentence_of(str(fault['msg']))}"
+            for fault in error.errors()
+        ]
         raise Failure(
             "; ".join(faults), ExitCode.USAGE, hint="`bursar check-config` shows them all."
         ) from None

@@ -32,7 +32,7 @@ def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     else:
         document["server"] = document["server"] or "none runs; commands open the ledger themselves"
         for name, value in document.items():
-            if value is not None:
+            if value not in (None, []):
                 write(f"{name:<12} {value}")
     if parts.get("database") != "ok":
         raise typer.Exit(ExitCode.UNREACHABLE)
