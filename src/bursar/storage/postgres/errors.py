@@ -13,7 +13,6 @@ RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
     asyncpg.InsufficientResourcesError,
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
@@ -27,16 +26,18 @@ _ENDED = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # its end arrived while nothing was asked
     OSError,
 )
+_CLOSED = "connection is closed"
+"""What the driver says of a connection that ended before the call; its other complaints are defects."""
 _BEYOND_64_BITS = "out of int64 range"
 _OVERFLOW = "a total would leave 64 bits (9.2e9 US dollars)"
 
 
 def is_ended(error: BaseException) -> bool:
     """Whether the server, or something between, had ended the connection that says so."""
-    return isinstance(error, _ENDED) and not isinstance(error, TimeoutError)
+    return _is_closed(error) or (isinstance(error, _ENDED) and not isinstance(error, TimeoutError))
 
 
 @contextmanager
@@ -55,4 +56,16 @@ def translated_errors() -> Iterator[None]:
     except RETRIED as error:
         raise Unavailable("the database had to undo this twice; try again") from error
     except _AWAY as error:
-        raise Unavailable(f"the database does not answer ({type(error).__name__}); try again") from error
+        raise _unavailable(error) from error
+    except asyncpg.InterfaceError as error:
+        if not _is_closed(error):
+            raise
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    return Unavailable(f"the database does not answer ({type(error).__name__}); try again")
+
+
+def _is_closed(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.InterfaceError) and _CLOSED in str(error)

@@ -25,14 +25,15 @@ _TEXT = frozenset({"media", "attributes", "external_id", "text"})
 Rows = Collection[Sequence[Any]]
 
 
-def _kind(column: str) -> str:
+def kind_of(column: str) -> str:
+    """Return the type of a column of the ledger's tables."""
     return "bytea" if column in _BYTES else "text" if column in _TEXT else "bigint"
 
 
 def _arrays(columns: Iterable[str]) -> str:
     """Return an `unnest` of one parameter a column, as a table `one`."""
     names = list(columns)
-    marks = ", ".join(f"?::{_kind(name)}[]" for name in names)
+    marks = ", ".join(f"?::{kind_of(name)}[]" for name in names)
     return f"unnest({marks}) AS one ({', '.join(map(_quoted, names))})"
 
 
@@ -106,6 +107,8 @@ class PostgresLedger(SqlLedger):
 
     async def claim(self, events: Sequence[UsageEvent]) -> Claim:
         """Take the keys that are new; the database says which."""
+        if not events:
+            return Claim((), ())
         first: dict[bytes, UsageEvent] = {}
         for event in events:
             first.setdefault(event.key, event)

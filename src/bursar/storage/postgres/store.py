@@ -59,17 +59,19 @@ class _Session:
             await self._turns.take(org, is_large=self._is_large, check=self._check)
             self._turn = org
         begin = f"{self._pool.begin}; {statements}"
-        self.own = await self._pool.take()
-        try:
-            await self.own.execute(begin)
-        except Exception as error:
-            if not is_ended(error):
-                raise
-            # Nothing of this transaction was done: mostly it was ended while it lay idle.
-            self._pool.cut(self.own)
-            self.own = None
+        for tries_left in reversed(range(self._pool.size + 1)):
             self.own = await self._pool.take()
-            await self.own.execute(begin)
+            try:
+                await self.own.execute(begin)
+            except Exception as error:
+                if not (tries_left and is_ended(error)):
+                    raise
+                # Nothing of this transaction was done: mostly it was ended while it lay idle.
+                self._pool.cut(self.own)
+                self.own = None
+            else:
+                break
+        assert self.own is not None  # noqa: S101 - the last try raises
         return self.own
 
     async def commit(self) -> None:
