@@ -20,3 +20,14 @@ def ledger(engine_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         opened = WrittenLedger(database)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def elsewhere(ledger: WrittenLedger) -> Iterator[WrittenLedger]:
+    """The same database as another process has it open, where an engine lets several write it."""
+    if ledger.database.kind == "sqlite":
+        yield ledger
+        return
+    opened = WrittenLedger(ledger.database)
+    yield opened
+    opened.close()

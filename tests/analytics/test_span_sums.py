@@ -86,24 +86,52 @@ def numbers(ledger: WrittenLedger, org: Org) -> dict[str, int]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written=batches, wanted=st.lists(spans, min_size=1, max_size=3), now=instants)
-def test_kept_sums_are_the_plain_sums_after_each_batch_and_correction(
-    ledger: WrittenLedger, written: list[tuple[list[UsageEvent], list[int]]], wanted: list[Span], now: int
+def test_kept_sums_are_the_plain_sums_whichever_process_wrote_a_batch_or_a_correction(
+    ledger: WrittenLedger,
+    elsewhere: WrittenLedger,
+    written: list[tuple[list[UsageEvent], list[int]]],
+    wanted: list[Span],
+    now: int,
 ) -> None:
-    org, by_agent, in_all = ledger.new_org(), SpanSums(Told.BY_AGENT), SpanSums(Told.IN_ALL)
-    held: list[UsageEvent] = []
-    for new, corrected in written:
-        ledger.record(org, new)
+    org, held = ledger.new_org(), list[UsageEvent]()
+    processes = (ledger, elsewhere)
+    by_agent, in_all = ([SpanSums(told) for _ in processes] for told in (Told.BY_AGENT, Told.IN_ALL))
+    for number, (new, corrected) in enumerate(written):
+        processes[number % 2].record(org, new)
         held += new
         for place in corrected:
             place %= len(held)  # noqa: PLW2901 - any of those that are there
             old = held[place]
             held[place] = msgspec.structs.replace(old, revision=old.revision + 1, input_tokens=7)
-            ledger.record(org, [held[place]])
+            processes[place % 2].record(org, [held[place]])
         known = numbers(ledger, org)
-        assert asked(ledger, org, by_agent, wanted, now) == [expected(held, span, known) for span in wanted]
         within = [[one for one in held if span[0] <= one.occurred_at < span[1]] for span in wanted]
         alls = [{0: use_of(part)} if part else {} for part in within]
-        assert asked(ledger, org, in_all, wanted, now) == alls
+        for process, agents, everything in zip(processes, by_agent, in_all, strict=True):
+            assert asked(process, org, agents, wanted, now) == [
+                expected(held, span, known) for span in wanted
+            ]
+            assert asked(process, org, everything, wanted, now) == alls
+
+
+def test_many_ask_at_once_while_batches_come(ledger: WrittenLedger) -> None:
+    org, sums = ledger.new_org(), SpanSums(Told.IN_ALL)
+    span = Span(MIDNIGHT - DAYS * MICROS_PER_DAY, MIDNIGHT + MICROS_PER_DAY)
+
+    async def ask() -> int:
+        (uses,) = await ledger.readers.run(org, lambda one: sums.used(one, org, [span], MIDNIGHT))
+        return uses[0][0] if uses else 0
+
+    async def meanwhile() -> list[int]:
+        seen: list[int] = []
+        for number in range(10):
+            batch = [call(MIDNIGHT - number * MICROS_PER_HOUR)]
+            *found, _ = await asyncio.gather(*(ask() for _ in range(4)), ledger.write(org, batch))
+            assert set(found) <= {number, number + 1}
+            seen.append(await ask())
+        return seen
+
+    assert ledger.wait(meanwhile()) == list(range(1, 11))
 
 
 @given(span=spans, fine=st.integers(-DAYS, 1), days=st.integers(0, 2))
