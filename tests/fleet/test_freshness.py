@@ -11,12 +11,14 @@ import pytest
 
 from bursar.core.errors import NotFound
 from bursar.core.ids import Org, text_from_id
+from bursar.core.time import system_clock
 from bursar.identity import keys
 from bursar.identity.people import Decider
 from bursar.identity.roles import Role
 from bursar.storage.postgres.marks import HEARD_S, Marks
 from bursar.storage.sql.marks import Kept, mark
-from support.fleet import Fleet
+from support.engines import Database
+from support.fleet import Fleet, open_fleet
 
 PASSWORD = "correct horse battery"
 OPERATOR = Decider("operator", None, is_operator=True)
@@ -402,3 +404,25 @@ def test_many_requests_at_once_ask_for_changes_once(fleet: Fleet) -> None:
 
     fleet.run(many())
     assert reads == 1
+
+
+def test_a_confirmed_clock_is_believed_by_every_process(shared: Database) -> None:
+    stepped = [0]
+    with open_fleet(shared, clock=lambda: system_clock() + stepped[0]) as fleet:
+
+        async def states() -> list[object]:
+            return [(await fleet.ask(place, "GET", "/v1/status")).json()["clock"] for place in (0, 1)]
+
+        async def confirmed() -> list[object]:
+            for one in fleet.treasuries:
+                await one.engine.changes.catch_up()
+            seen = [await states()]
+            stepped[0] = 3_600_000_000
+            seen.append(await states())
+            operator = fleet.first.operator_token
+            assert (await fleet.ask(0, "POST", "/v1/clock/confirm", operator)).json()["changed"]
+            await fleet.second.engine.changes.catch_up(is_asked=True)
+            seen.append(await states())
+            return seen
+
+        assert fleet.run(confirmed()) == [["ok", "ok"], ["suspect", "suspect"], ["ok", "ok"]]

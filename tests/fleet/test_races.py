@@ -338,5 +338,5 @@ def test_an_organisation_is_what_the_last_of_two_changes_made_it(fleet: Fleet) -
     found: Organisation = fleet.run(fleet.first.organisations.get(org))
     assert (found.plan, found.zone) == ("one", "Europe/Berlin"), "neither undoes the other"
     with pytest.raises(Conflict):
-        fleet.run(fleet.second.organisations.change(org, {"name": "first"}, at=2, actor="t"))
+        fleet.run(fleet.second.organisations.change(org, {"name": "priced"}, at=2, actor="t"))
     assert text_from_id("org", found.id).startswith("org_")

@@ -10,13 +10,15 @@ are their own, and so is everything that they keep in memory. `support.server` s
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine, Iterator
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx2
 
 from bursar.core.ids import Org, new_id
+from bursar.core.time import system_clock
 from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
 from bursar.settings import Settings
@@ -32,19 +34,26 @@ class Fleet:
     """Treasuries on one database, with an organisation and a key that may do everything."""
 
     def __init__(
-        self, database: Database, runner: asyncio.Runner, count: int, settings: dict[str, Any]
+        self,
+        database: Database,
+        runner: asyncio.Runner,
+        count: int,
+        clock: Callable[[], int],
+        settings: dict[str, Any],
     ) -> None:
         self._runner = runner
         self.database = database
         self.mails: list[str] = []
         """What all of them printed."""
         given: dict[str, Any] = {"data_dir": database.folder, **database.settings, **settings}
-        self.treasuries = [Treasury(Settings(**given), write=self.mails.append) for _ in range(count)]
+        self.treasuries = [
+            Treasury(Settings(**given), clock=clock, write=self.mails.append) for _ in range(count)
+        ]
         self.clients = [
             httpx2.AsyncClient(transport=httpx2.ASGITransport(app=one.app), base_url="http://bursar")
             for one in self.treasuries
         ]
-        self.org = self.organisation("first")
+        self.org = self.organisation(f"first {uuid.uuid4()}")
         self.key = self.new_key()
 
     @property
@@ -123,10 +132,12 @@ class Fleet:
 
 
 @contextmanager
-def open_fleet(database: Database, count: int = 2, **settings: object) -> Iterator[Fleet]:
+def open_fleet(
+    database: Database, count: int = 2, *, clock: Callable[[], int] = system_clock, **settings: object
+) -> Iterator[Fleet]:
     """Open `count` treasuries on `database`, and close them."""
     with asyncio.Runner() as runner:
-        fleet = Fleet(database, runner, count, settings)
+        fleet = Fleet(database, runner, count, clock, settings)
         try:
             yield fleet
         finally:

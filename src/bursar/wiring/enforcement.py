@@ -37,6 +37,8 @@ from bursar.storage.sql.budget_history import SqlHistory
 from bursar.storage.sql.budget_reads import SqlBudgetReader
 from bursar.storage.sql.engine import Engine
 from bursar.storage.sql.hold_lists import SqlHoldReader
+from bursar.storage.sql.marks import Kept, mark
+from bursar.storage.sql.ports import EVERY_ORG, Transaction
 from bursar.storage.sql.sketches import SqlSketches
 from bursar.web.guard import Guard
 from bursar.web.principal import Authenticator
@@ -74,6 +76,8 @@ class Enforcement:
         store, readers = engine.store, engine.readers
         self.decision_clock = DecisionClock(last=engine.last_decided_at())
         engine.hear_decisions(self.decision_clock.observe)
+        engine.changes.on(Kept.CLOCK, lambda _org: self.decision_clock.confirm())
+        self._store = store
         self._clock = clock
         self._monotonic = monotonic
         self._organisations = organisations
@@ -98,9 +102,14 @@ class Enforcement:
         """`suspect` while a step of the clock waits for the operator's word, else `ok`."""
         return "ok" if self.now().doubted is None else "suspect"
 
-    def confirm_clock(self) -> bool:
-        """Believe the clock; tell whether it was in doubt."""
+    async def confirm_clock(self) -> bool:
+        """Believe the clock, here and in every other process; tell whether it was in doubt here."""
         was_doubted = self.now().doubted is not None
+
+        async def tell(transaction: Transaction) -> None:
+            mark(transaction.everywhere, EVERY_ORG, Kept.CLOCK)
+
+        await self._store.transact(tell)
         self.decision_clock.confirm()
         return was_doubted
 

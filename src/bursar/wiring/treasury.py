@@ -70,6 +70,9 @@ from bursar.wiring.engines import open_engine
 from bursar.wiring.identity import Identity
 from bursar.wiring.operator_token import operator_token
 
+CHANGES_SECONDS = 0.5
+"""How often an idle process hears what others changed; a busy one hears it before it uses what it keeps."""
+
 ROOM_SECONDS = 3_600.0
 """How often the engine prepares for the time to come."""
 
@@ -140,6 +143,7 @@ class Treasury:
                 Job("key_usage", settings.key_usage_seconds, self.authenticator.flush, gathers=True),
                 Job("audit", settings.audit_seconds, audit.run),
                 Job("room", ROOM_SECONDS, self.engine.make_room),
+                Job("changes", CHANGES_SECONDS, self.engine.changes.catch_up, gathers=True),
                 *self.enforcement.jobs(),
             ],
             self.engine.leading,

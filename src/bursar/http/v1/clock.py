@@ -3,14 +3,14 @@
 Until then hard budgets must fit the window of the time before the step as well (`budgets.clock`).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Depends
 
 from bursar.web.guard import Guard
 
-Confirm = Callable[[], bool]
-"""Believes the clock; tells whether it was in doubt."""
+Confirm = Callable[[], Awaitable[bool]]
+"""Believes the clock, in every process; tells whether this one was in doubt."""
 
 
 def clock_router(guard: Guard, confirm: Confirm) -> APIRouter:
@@ -20,6 +20,6 @@ def clock_router(guard: Guard, confirm: Confirm) -> APIRouter:
     @router.post("/confirm", operation_id="clock_confirm")
     async def confirm_clock() -> dict[str, object]:
         """Believe the server's clock after a step that looked like an error; `changed` says if it did."""
-        return {"clock": "ok", "changed": confirm()}
+        return {"clock": "ok", "changed": await confirm()}
 
     return router

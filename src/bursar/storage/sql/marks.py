@@ -19,6 +19,10 @@ class Kept(StrEnum):
     """What processes keep until they hear of a change."""
 
     PRICES = "prices"
+    """An organisation's price book."""
+
+    CLOCK = "clock"
+    """The doubt about a step of the clock, which the operator's word ends in every process."""
 
 
 def mark(connection: Connection, org: Org, kept: Kept) -> None:
