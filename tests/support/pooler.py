@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from support import services
 from support.engines import PostgresDatabase
 from support.services import free_port, user_of_services
 
@@ -41,7 +42,7 @@ START_S = 10.0
 @contextmanager
 def pooled(database: PostgresDatabase, *, size: int = 6) -> Iterator[str]:
     """Give the address of a pooler that has `size` connections to `database`."""
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    program = services.pooler()
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("PgBouncer is missing: apt-get install pgbouncer")

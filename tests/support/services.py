@@ -58,9 +58,14 @@ def binaries() -> Path | None:
     return found[0].parent if found else Path(plain).resolve().parent if plain else None
 
 
+def pooler() -> str | None:
+    """Return the program of PgBouncer, None where there is none."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
 def install() -> None:
     """Install Debian's packages where something is missing, if we may."""
-    if binaries() is not None:
+    if binaries() is not None and pooler() is not None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise SystemExit(f"PostgreSQL is missing: on Debian, apt-get install {' '.join(PACKAGES)}")
