@@ -65,9 +65,10 @@ def pooler() -> str | None:
 
 def install() -> None:
     """Install Debian's packages where something is missing, if we may."""
-    if binaries() is not None and pooler() is not None:
+    may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    if binaries() is not None and (pooler() is not None or not may_install):
         return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if not may_install:
         raise SystemExit(f"PostgreSQL is missing: on Debian, apt-get install {' '.join(PACKAGES)}")
     print(f"Installing: {' '.join(PACKAGES)}", file=sys.stderr)  # noqa: T201 - this is a program too
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
