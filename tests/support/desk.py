@@ -72,6 +72,11 @@ class Desk:
         self.close()
         self._open()
 
+    def start_on(self, database: Database) -> None:
+        """Start the closed program on another database."""
+        self.database, self.folder = database, database.folder
+        self._open()
+
     def run(self, work: Awaitable[Result]) -> Result:
         async def wait() -> Result:
             return await work
