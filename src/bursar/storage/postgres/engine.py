@@ -15,7 +15,7 @@ from bursar.storage.postgres.fitness import Fit, made_fit
 from bursar.storage.postgres.leadership import Leadership
 from bursar.storage.postgres.marks import Marks
 from bursar.storage.postgres.partitions import Months
-from bursar.storage.postgres.pool import Pool
+from bursar.storage.postgres.pool import REPORTS, Pool
 from bursar.storage.postgres.pulse import Pulse
 from bursar.storage.postgres.readers import PostgresReaders
 from bursar.storage.postgres.snapshots import PostgresSnapshots
@@ -55,7 +55,9 @@ class PostgresEngine:
         pulse = Pulse(address)
         self._work = Pool(address, size=connections, is_pooled=is_pooled, pulse=pulse)
         few = max(2, connections // 2)
-        self._reports = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY, pulse=pulse)
+        self._reports = Pool(
+            address, size=few, is_pooled=is_pooled, begin=READ_ONLY, limits=REPORTS, pulse=pulse
+        )
         self._short = Pool(address, size=few, is_pooled=is_pooled, begin=READ_ONLY, pulse=pulse)
         self.months = Months(address)
         self.store = PostgresStore(

@@ -55,6 +55,8 @@ def translated_errors() -> Iterator[None]:
         raise StorageFull(f"the database's disk is full ({error}); free space, nothing is lost") from error
     except RETRIED as error:
         raise Unavailable("the database had to undo this twice; try again") from error
+    except asyncpg.QueryCanceledError as error:
+        raise Unavailable("the database took too long for this; ask for less, or try again") from error
     except _AWAY as error:
         raise _unavailable(error) from error
     except asyncpg.InterfaceError as error:

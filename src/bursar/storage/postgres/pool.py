@@ -66,6 +66,9 @@ class Limits(NamedTuple):
 WORK = Limits()
 """For transactions and short reads."""
 
+REPORTS = Limits(answer_s=62.0, statement_ms=60_000)
+"""For sums over millions of events; what stands before a server seldom waits longer for its answer."""
+
 
 class _Idle(NamedTuple):
     own: asyncpg.Connection
