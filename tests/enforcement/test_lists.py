@@ -15,7 +15,9 @@ from bursar.budgets.matching import Call
 from bursar.budgets.window import NEVER, WindowKey
 from bursar.core.ids import Org
 from bursar.core.periods import Period
+from bursar.enforcement.hold_reading import HoldQuery
 from bursar.storage.sql import budget_lists
+from bursar.storage.sql.hold_lists import SqlHoldReader
 from support.engines import Database
 
 Result = TypeVar("Result")
@@ -97,3 +99,16 @@ def test_amounts_stored_before_there_were_run_guards_are_read(engine: StoredEngi
     hold = engine.hold(cost(4))
     engine.files.database.change("UPDATE hold SET amounts = '[4,0,0,0,1,1000]' WHERE id = ?", hold.id)
     assert told(engine, budget_lists.hold, hold.id) == hold
+
+
+@pytest.mark.parametrize("name", ["bo\\u0000t", 'quo"te', "\u00fcn\u00ef", "Bot", "b%"])
+def test_holds_of_an_agent_are_found_whatever_its_name(engine: StoredEngine, name: str) -> None:
+    for other in ("bot", "\u00dcn\u00ef", "b_", name):
+        hold = engine.hold(cost(1), Call(other))
+    reader = SqlHoldReader(engine.files.engine.readers)
+
+    async def found() -> list[tuple[bytes, str]]:
+        page = await reader.page(engine.org, HoldQuery(agent=name))
+        return [(shown.hold.id, shown.hold.call.agent) for shown in page.holds]
+
+    assert engine.run(found()) == [(hold.id, name)]
