@@ -13,6 +13,7 @@ from bursar.storage.postgres.directory import PostgresDirectory
 from bursar.storage.postgres.errors import translated_errors
 from bursar.storage.postgres.fitness import Fit, made_fit
 from bursar.storage.postgres.leadership import Leadership
+from bursar.storage.postgres.ledger import STAGE
 from bursar.storage.postgres.marks import Marks
 from bursar.storage.postgres.partitions import Months
 from bursar.storage.postgres.pool import REPORTS, Pool
@@ -53,7 +54,7 @@ class PostgresEngine:
     ) -> None:
         self._address, self._is_pooled = address, is_pooled
         pulse = Pulse(address)
-        self._work = Pool(address, size=connections, is_pooled=is_pooled, pulse=pulse)
+        self._work = Pool(address, size=connections, is_pooled=is_pooled, prepared=STAGE, pulse=pulse)
         few = max(2, connections // 2)
         self._reports = Pool(
             address, size=few, is_pooled=is_pooled, begin=READ_ONLY, limits=REPORTS, pulse=pulse

@@ -85,6 +85,7 @@ class Pool:
             a connection from one transaction to the next, prepared statements neither.
         begin: What begins a transaction, `BEGIN` with its options.
         limits: How long things may take.
+        prepared: Statements that a new connection runs; none where a pooler stands between.
         pulse: The process's; without, the pool has one of its own.
     """
 
@@ -96,9 +97,11 @@ class Pool:
         is_pooled: bool,
         begin: str = "BEGIN",
         limits: Limits = WORK,
+        prepared: str = "",
         pulse: Pulse | None = None,
     ) -> None:
         self.size = size
+        self.prepared = "" if is_pooled else prepared
         self.begin = begin
         self._lost_at = float("-inf")
         self._address = address
@@ -239,6 +242,8 @@ class Pool:
                     server_settings=settings if self._is_pooled else settings | self._limits.settings,
                 )
                 await prepare(own)
+                if self.prepared:
+                    await own.execute(self.prepared)
         except BaseException as error:
             self._note_lost(error)
             if own is not None:

@@ -44,6 +44,7 @@ class _Session:
 
     def __init__(self, pool: Pool, turns: Turns, *, is_large: bool) -> None:
         self.own: asyncpg.Connection | None = None
+        self._has_stage = bool(pool.prepared)
         self._pool = pool
         self._turns = turns
         self._is_large = is_large
@@ -73,6 +74,11 @@ class _Session:
                 break
         assert self.own is not None  # noqa: S101 - the last try raises
         return self.own
+
+    def take_stage(self) -> bool:
+        """Whether the connection's own table is to be had: once, as it is emptied by the commit."""
+        has_stage, self._has_stage = self._has_stage, False
+        return has_stage
 
     async def commit(self) -> None:
         """Make it durable. When this raises it may be so or not, unless the database said no."""
@@ -135,7 +141,7 @@ class PostgresTransaction:
         if unit is None:
             connection = self._connection(org, self._lock(org))
             directory = self._directories.of(connection, org, only_committed=True)
-            ledger = PostgresLedger(connection, org, self._months)
+            ledger = PostgresLedger(connection, org, self._months, self._session.take_stage)
             unit = self._units[org] = PostgresUnit(connection, org, directory, ledger, self._hear)
         return unit
 
