@@ -33,6 +33,6 @@ def status(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
         document["server"] = document["server"] or "none runs; commands open the ledger themselves"
         for name, value in document.items():
             if value not in (None, []):
-                write(f"{name:<12} {value}")
+                write(f"{name:<12} {'; '.join(value) if isinstance(value, list) else value}")
     if parts.get("database") != "ok":
         raise typer.Exit(ExitCode.UNREACHABLE)

@@ -43,7 +43,7 @@ _SPREAD = """
     first_at BIGINT NOT NULL,
     last_at BIGINT NOT NULL"""
 
-# What `flags` and `media` say is kept unpacked: this engine has no virtual columns before version 18.
+# What `flags` and `media` say is kept unpacked, at 36 bytes a row: no virtual columns before version 18.
 _ENTRY = """
     occurred_at BIGINT NOT NULL,
     key BYTEA NOT NULL CHECK (length(key) = 16),
