@@ -47,8 +47,10 @@ _DAMAGED = (
     asyncpg.IndexCorruptedError,
     asyncpg.InternalServerError,
     asyncpg.DataError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
 )
-"""What the server says when it cannot give what a table should hold."""
+"""What the server says when it cannot give what a table should hold, in a schema that has all its steps."""
 
 _TABLES = """SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'org'
     WHERE c.relnamespace = 'bursar'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition

@@ -11,7 +11,7 @@ within `ROUND_MICROS`.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -190,8 +190,9 @@ class _Proof:
             batches = self._scope.rows(_TOUCHED, mark, BATCHES_AT_ONCE).fetchall()
             if not batches:
                 break
-            for hour in sorted({hour for number, hours in batches for hour in self._hours(number, hours)}):
-                self.check(hour, hour + MICROS_PER_HOUR)
+            hours = {hour for number, text in batches for hour in self._hours(number, text)}
+            for start, end in _stretches(hours):
+                self.check(start, end)
             mark = batches[-1][0]
         return mark
 
@@ -218,6 +219,19 @@ class _Proof:
             if self._stopped.is_set():
                 return
             yield start, end
+
+
+def _stretches(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Give the stretches of time that hours make up, in order."""
+    start = end = None
+    for hour in sorted(hours):
+        if start is None or end != hour:
+            if start is not None and end is not None:
+                yield start, end
+            start = hour
+        end = hour + MICROS_PER_HOUR
+    if start is not None and end is not None:
+        yield start, end
 
 
 def _marks_of(scope: Scope, now: int) -> _Marks:

@@ -50,12 +50,15 @@ _STORED = """SELECT {columns} FROM {table} WHERE org = ?1 AND hour >= ?2 AND hou
     ORDER BY {dimensions}"""
 
 _NAMED = {
-    "agent": "SELECT 1 FROM agent n WHERE n.org = ?1 AND n.agent = f.value",
-    "project": "SELECT 1 FROM project n WHERE n.org = ?1 AND n.project = f.value",
-    "feature": "SELECT 1 FROM feature n WHERE n.org = ?1 AND n.feature = f.value",
-    "user": "SELECT 1 FROM user_label n WHERE n.org = ?1 AND n.user = f.value",
-    "model": "SELECT 1 FROM model n WHERE n.org = ?1 AND n.model = f.value",
+    "agent": "agent",
+    "project": "project",
+    "feature": "feature",
+    "user": "user_label",
+    "model": "model",
 }
+"""Kinds of names, and the table of each, whose number has the kind's name."""
+_UNNAMED = """SELECT '{kind}' AS kind, value FROM ({numbers}) AS f WHERE NOT EXISTS (
+    SELECT 1 FROM {table} n WHERE n.org = ?1 AND n.{kind} = f.value)"""
 _HOUR_AFTER = f"""SELECT {HOUR_OF} + 3600000000 FROM (SELECT occurred_at FROM event
     WHERE org = ?1 AND occurred_at >= ?2 ORDER BY occurred_at LIMIT 1 OFFSET ?3) AS r"""
 
@@ -87,13 +90,16 @@ def _noted(rows: Iterable[Row], rollup: Rollup, referenced: Numbers) -> Iterator
 
 def check_names(scope: Scope, referenced: Numbers) -> None:
     """Look up every name that a range refers to; 0 stands for none, except for models."""
-    for kind, lookup in _NAMED.items():
-        numbers = referenced[kind] - (set() if kind == "model" else {0})
-        scope.findings.checked("names", len(numbers))
-        missing = f"""SELECT value FROM ({scope.connection.dialect.numbers("?2")}) AS f
-            WHERE NOT EXISTS ({lookup}) ORDER BY value"""
-        for (number,) in scope.rows(missing, str(sorted(numbers))):
-            scope.differs("names", kind, str(number), expected="a row", found=None)
+    asked = {kind: referenced[kind] - (set() if kind == "model" else {0}) for kind in _NAMED}
+    numbers_of = scope.connection.dialect.numbers
+    parts = (
+        _UNNAMED.format(kind=kind, table=table, numbers=numbers_of(f"?{place}"))
+        for place, (kind, table) in enumerate(_NAMED.items(), start=2)
+    )
+    unnamed = f"{' UNION ALL '.join(parts)} ORDER BY 1, 2"
+    for kind, number in scope.rows(unnamed, *(str(sorted(numbers)) for numbers in asked.values())):
+        scope.differs("names", kind, str(number), expected="a row", found=None)
+    scope.findings.checked("names", sum(map(len, asked.values())))
 
 
 def check_runs(snapshot: Snapshot, scope: Scope) -> None:
