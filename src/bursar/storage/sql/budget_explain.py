@@ -6,9 +6,9 @@ looks for itself. Holds lie by id, which is nearly their time: where a time begi
 is found by halving. Not here: the present state of windows and holds (`budget_lists`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -154,7 +154,7 @@ def _sum_between(moment: _Moment, after: int, until: int) -> int | None:
     if execute(_COUNT, (*bounds, SUM_SCAN_MAX + 1)).fetchone()[0] > SUM_SCAN_MAX:
         return None
     sql = _PARTS.format(has_budget=moment.connection.dialect.contains("parts", "?4"))
-    found = execute(sql, (*bounds, moment.window.key.budget))
+    found = moment.connection.stream(sql, (*bounds, moment.window.key.budget))
     return sum(_amount(packed, moment.window.key) for (packed,) in found)
 
 
@@ -185,15 +185,15 @@ def _counting(moment: _Moment) -> Iterator[Holding]:
     open_now = (moment.org, moment.at, budget, HOLDS_SCAN_MAX)
     for index, state, order in (("hold_open", "open", "expires_at"), ("hold_suspense", "suspense", "id")):
         sql = _COUNTING.format(index=index, state=state, order=order, has_budget=contains("legs", "?3"))
-        yield from _holdings(moment, moment.connection.execute(sql, open_now))
+        yield from _holdings(moment, moment.connection.stream(sql, open_now))
     if moment.is_past:
         first, last = _ids_between(moment)
         values = (moment.org, first, last, moment.at, budget, HOLDS_SCAN_MAX)
         sql = _ENDED.format(has_budget=contains("legs", "?5"))
-        yield from _holdings(moment, moment.connection.execute(sql, values))
+        yield from _holdings(moment, moment.connection.stream(sql, values))
 
 
-def _holdings(moment: _Moment, found: Rows) -> Iterator[Holding]:
+def _holdings(moment: _Moment, found: Iterable[tuple[Any, ...]]) -> Iterator[Holding]:
     for hold_id, state, call, packed, created_at, expires_at, ended_at in found:
         legs = [leg for leg in rows.legs_of(packed) if leg.window == moment.window.key]
         amount = sum(_held(leg, was_open=ended_at is not None) for leg in legs)
