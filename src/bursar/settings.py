@@ -127,8 +127,8 @@ class Settings(BaseSettings):
 
     @property
     def connections_max(self) -> int:
-        """How many connections a process takes at most: for writes, long reads and short ones."""
-        return self.database_connections + 2 * max(2, self.database_connections // 2)
+        """How many connections a process takes at most: as docs/scale.md counts them."""
+        return 2 * self.database_connections + 5
 
     @field_validator("database_url")
     @classmethod

@@ -105,8 +105,8 @@ def test_a_server_that_ends_says_so_while_it_still_serves(tmp_path: Path) -> Non
         assert b'"draining":true' in last.read()
         answer = server.post("/v1/events", {"agent": "a", "model": "gpt-4o", "input_tokens": 5})
         assert answer.status_code in {200, 201, 202}
-        assert server._process.wait(10) == 0
-        assert 2 <= time.monotonic() - begun < 6
+        assert server._process.wait(20) == 0
+        assert 2 <= time.monotonic() - begun < 12
         assert readiness(server) is None
 
 
@@ -121,7 +121,7 @@ def slow_ingest(server: Server) -> tuple[socket.socket, bytes]:
         f"POST /v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    link = socket.create_connection((host, int(port)), 10)
+    link = socket.create_connection((host, int(port)), 30)
     link.sendall(head.encode() + body[:-1])
     time.sleep(0.2)
     return link, body[-1:]
@@ -137,7 +137,7 @@ def test_what_is_under_way_is_finished_and_kept(number: signal.Signals, database
         link.sendall(rest)
         assert b" 202 " in link.recv(4096)
         link.close()
-        assert server._process.wait(10) == 0
+        assert server._process.wait(20) == 0
     assert database.rows("SELECT count(*) FROM event") == [(1,)]
 
 
