@@ -112,7 +112,7 @@ def test_the_old_place_says_where_it_went_and_can_be_taken_back(filled_file: Pat
 def test_a_source_that_a_server_works_on_is_refused(target: Database, tmp_path: Path) -> None:
     with running_server(tmp_path / "busy") as server:
         ran = move(tmp_path / "busy", place(target))
-        assert (ran.code, "is in use by another bursar process" in ran.talk) == (6, True)
+        assert (ran.code, "stop it, then run this again" in ran.talk) == (6, True)
         assert server.get("/v1/status").status_code == 200
     assert not (tmp_path / "busy" / MOVED_NAME).exists()
     assert move(tmp_path / "busy", place(target)).code == 0

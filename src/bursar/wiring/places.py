@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bursar.core.addresses import without_password
-from bursar.core.errors import Conflict, InvalidInput
+from bursar.core.errors import Conflict, InvalidInput, Unavailable
 from bursar.storage.sql.copying import OnProgress, Source, Target, copy, prove
 from bursar.storage.sql.tables import TableProof
 from bursar.storage.sqlite import backup
@@ -135,7 +135,12 @@ class FilePlace:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         lock = FileLock(self._data_dir / LOCK_NAME)
-        lock.acquire()
+        try:
+            lock.acquire()
+        except Unavailable:
+            raise Unavailable(
+                f"a server, or another command, works on {self._data_dir}; stop it, then run this again"
+            ) from None
         try:
             yield
         finally:
