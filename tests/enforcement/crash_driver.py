@@ -29,8 +29,8 @@ from bursar.enforcement.indexes import Indexes
 from bursar.enforcement.questions import Authorise, Question, Settle, Void
 from bursar.ledger.verification import Findings
 from bursar.storage.sql import verify_budgets
-from bursar.storage.sql.verify import open_snapshot
 from bursar.storage.sql.verify_scope import Scope
+from bursar.storage.sqlite.snapshots import open_snapshot
 from bursar.storage.sqlite.store import SqliteStore
 from support.crash import is_killed, kill_at
 
