@@ -73,11 +73,11 @@ async def make_budgets(treasury: Treasury, org: Org) -> None:
         await treasury.enforcement.desk.change(org, create)
 
 
-def prepare_budgets(data_dir: Path) -> None:
-    """Store `budgets` in the first organisation of a data directory that nobody serves."""
+def prepare_budgets(data_dir: Path, *, database: str = "") -> None:
+    """Store `budgets` in the first organisation of a ledger that nobody serves."""
 
     async def work() -> None:
-        treasury = Treasury(Settings(data_dir=data_dir))
+        treasury = Treasury(Settings(data_dir=data_dir, database_url=database))
         organisation, *_ = await treasury.organisations.list()
         await make_budgets(treasury, organisation.org)
         await treasury.stop()

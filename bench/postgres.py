@@ -117,14 +117,14 @@ def _asked(work: Path, address: str, budgets: int, repeats: int) -> list[tuple[L
     with _processes(work / "asks", address, PROCESSES, budgets) as (servers, key):
 
         def ask(seconds: float) -> tuple[Load, ...]:
-            return _ask_all(work, servers, key, next(takes), budgets, seconds)
+            return _ask_all(work, servers, key, take=next(takes), budgets=budgets, seconds=seconds)
 
         ask(WARM_SECONDS * 3)
         return quietest(lambda: ask(MEASURED_SECONDS), repeats)
 
 
 def _ask_all(
-    work: Path, servers: Sequence[Server], key: str, take: int, budgets: int, seconds: float
+    work: Path, servers: Sequence[Server], key: str, *, take: int, budgets: int, seconds: float
 ) -> tuple[Load, ...]:
     """Ask every process at the same time."""
 
@@ -178,7 +178,7 @@ def asks_beside_batches(work: Path, results: Results, databases: Databases, *, r
             asking, writing = servers
 
             def ask(seconds: float, asking: Server = asking, key: str = key) -> Load:
-                return _ask_all(work, [asking], key, next(takes), 1, seconds)[0]
+                return _ask_all(work, [asking], key, take=next(takes), budgets=1, seconds=seconds)[0]
 
             ask(WARM_SECONDS)
             with ThreadPoolExecutor(1) as pool:

@@ -20,8 +20,15 @@ from bursar.ledger.rows import PLAIN_COLUMNS
 from bursar.storage.postgres import ledger as ours
 from bursar.storage.postgres.engine import PostgresEngine
 from bursar.storage.postgres.spelling import spelled
-from bursar.storage.sql import ledger as shared
-from quiet import busy_s
+from bursar.storage.sql.ledger import (
+    _ADD_AGENT,
+    _ADD_AGENT_HOUR,
+    _ADD_FEATURE_HOUR,
+    _ADD_PROJECT_HOUR,
+    _ADD_RUN,
+    _ADD_USER_HOUR,
+    _INSERT_PLAIN_EVENT,
+)
 
 ORG = 1
 _STAGED = ", ".join(f'"{name}" {ours.kind_of(name)}' for name in PLAIN_COLUMNS)
@@ -31,12 +38,12 @@ _KEYS = f"""INSERT INTO event_key (org, key, occurred_at, revision)
     SELECT {ORG}, key, occurred_at, 0 FROM staged ON CONFLICT DO NOTHING RETURNING key"""
 _EVENTS = f"INSERT INTO event (org, {_COLUMNS}) SELECT {ORG}, {_COLUMNS} FROM staged"
 _ROLL_UPS = {
-    shared._ADD_AGENT_HOUR: ours.BY_AGENT.add,
-    shared._ADD_PROJECT_HOUR: ours.BY_PROJECT.add,
-    shared._ADD_FEATURE_HOUR: ours.BY_FEATURE.add,
-    shared._ADD_USER_HOUR: ours.BY_USER.add,
-    shared._ADD_AGENT: ours.AGENTS.add,
-    shared._ADD_RUN: ours.ADD_RUNS,
+    _ADD_AGENT_HOUR: ours.BY_AGENT.add,
+    _ADD_PROJECT_HOUR: ours.BY_PROJECT.add,
+    _ADD_FEATURE_HOUR: ours.BY_FEATURE.add,
+    _ADD_USER_HOUR: ours.BY_USER.add,
+    _ADD_AGENT: ours.AGENTS.add,
+    _ADD_RUN: ours.ADD_RUNS,
 }
 
 
@@ -48,11 +55,11 @@ class Bare(NamedTuple):
 
 
 class BareRun(NamedTuple):
-    """How a replay went."""
+    """How a replay went: events a second, the client's CPU µs an event."""
 
     rate: float
     client_cpu_us: float
-    neighbours: float
+    neighbours: float = 0.0
 
 
 def recorded(folder: Path, batches: Sequence[Sequence[UsageEvent]]) -> list[Bare]:
@@ -62,7 +69,7 @@ def recorded(folder: Path, batches: Sequence[Sequence[UsageEvent]]) -> list[Bare
         events: list[Sequence[Any]] = []
         sums: list[tuple[str, list[list[Any]]]] = []
         for sql, rows in statements:
-            if sql == shared._INSERT_PLAIN_EVENT:
+            if sql == _INSERT_PLAIN_EVENT:
                 events = [row[1:] for row in rows]
             elif sql in _ROLL_UPS and rows:
                 columns = [list(column) for column in zip(*sorted(row[1:] for row in rows), strict=True)]
@@ -82,14 +89,13 @@ async def _replay(address: str, batches: Sequence[Bare], connections: int, warm:
     await engine.close()
     open_ones = [await _connected(address) for _ in range(connections)]
     await _spread(open_ones, list(batches[:warm]))
-    busy, cpu, begun = busy_s(), time.process_time(), time.perf_counter()
+    cpu, begun = time.process_time(), time.perf_counter()
     await _spread(open_ones, list(batches[warm:]))
     wall, used = time.perf_counter() - begun, time.process_time() - cpu
     for own in open_ones:
         await own.close()
     events = sum(len(batch.events) for batch in batches[warm:])
-    del busy
-    return BareRun(events / wall, used / events * 1e6, 0.0)
+    return BareRun(events / wall, used / events * 1e6)
 
 
 async def _connected(address: str) -> asyncpg.Connection:

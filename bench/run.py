@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ingest
+import postgres
 import start
 from filled import filled
 from holds import holds
 from ontop import on_top
+from postgres_server import databases
 from queries import queries
 from results import Results, machine, say
 from size import size
@@ -57,6 +59,14 @@ def _restart(work: Path, results: Results, scale: Scale) -> None:
     start.restart(work, results, ledger, repeats=scale.repeats)
 
 
+def _postgres(measure: Callable[..., None]) -> Part:
+    def part(work: Path, results: Results, scale: Scale) -> None:
+        with databases(DATA / "postgres") as server:
+            measure(work, results, server, repeats=scale.repeats)
+
+    return part
+
+
 def _holds(work: Path, results: Results, scale: Scale) -> None:
     holds(work, results, repeats=scale.repeats, events=scale.events // 10)
 
@@ -77,6 +87,9 @@ PARTS: Mapping[str, Part] = {
     "on-top": _on_top(ordered_keys=True),
     "on-top-random": _on_top(ordered_keys=False),
     "restart": _restart,
+    "postgres-batches": _postgres(postgres.batches),
+    "postgres-asks": _postgres(postgres.asks),
+    "postgres-beside": _postgres(postgres.asks_beside_batches),
 }
 LEFT_OUT_WHEN_QUICK = frozenset({"random", "on-top-random", "size-random", "restart"})
 

@@ -73,11 +73,14 @@ def rss_mib_of(pid: int) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
-def prepare(data_dir: Path, organisation: str = "default") -> str:
-    """Make a data directory with one organisation; return a key that may ingest and read."""
+def prepare(data_dir: Path, organisation: str = "default", *, database: str = "") -> str:
+    """Make a ledger with one organisation; return a key that may ingest and read.
+
+    `database` is PostgreSQL's address; without one the ledger is a file in `data_dir`.
+    """
 
     async def work() -> str:
-        treasury = Treasury(Settings(data_dir=data_dir))
+        treasury = Treasury(Settings(data_dir=data_dir, database_url=database))
         await treasury.start()
         try:
             made = await treasury.create_organisation(organisation, "UTC")
@@ -89,11 +92,14 @@ def prepare(data_dir: Path, organisation: str = "default") -> str:
 
 
 @contextmanager
-def serving(data_dir: Path) -> Iterator[Server]:
+def serving(data_dir: Path, *, database: str = "") -> Iterator[Server]:
     """Run `bursar serve` on a free port until the block ends."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("bursar")), "serve", "--host", "127.0.0.1"]
-    with running([*command, "--port", str(port), "--data-dir", str(data_dir)], port) as one:
+    environment = {**os.environ, "BURSAR_DATABASE_URL": database}
+    with running(
+        [*command, "--port", str(port), "--data-dir", str(data_dir)], port, environment=environment
+    ) as one:
         yield one
 
 
