@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Iterator
-from statistics import quantiles
 
 import httpx2
 import pytest
@@ -146,19 +145,23 @@ def test_a_forgotten_password(desk: Desk) -> None:
 
 
 def test_the_time_of_an_answer_does_not_tell_who_is_known(desk: Desk) -> None:
-    """Interleaved, each in an hour of its own, so that no limit is met."""
     signed_up(desk)
+    # Other tests share the machine; what told the two apart would do so every time.
+    assert any(difference(desk) < 0.002 for _ in range(6))
+
+
+def difference(desk: Desk) -> float:
+    """Seconds between the quickest answers to both, interleaved, each in an hour without a limit to meet."""
     took: dict[str, list[float]] = {"alice@example.com": [], "nobody@example.com": []}
-    for turn in range(80):
+    for turn in range(40):
         email = sorted(took)[turn % 2]
         desk.now += 3_600_000_000
         begun = time.perf_counter()
         assert ask(desk, "forgot-password", email=email).status_code == 200
         took[email].append(time.perf_counter() - begun)
         mails(desk)  # here the loop stands still between requests: the mail would run within the next one
-    # The quickest quarter, because other tests share the machine.
-    known, unknown = (quantiles(times, n=4)[0] for times in took.values())
-    assert abs(known - unknown) < 0.002
+    known, unknown = (min(times) for times in took.values())
+    return abs(known - unknown)
 
 
 def test_a_session_is_refreshed_switched_and_ended(desk: Desk) -> None:
