@@ -11,9 +11,12 @@ from bursar.enforcement.questions import Void
 from bursar.identity.keys import Scope
 from bursar.storage.sql import budget_rows as rows
 from bursar.storage.sql.budget_explain import PAGE_SCAN_MAX, SUM_SCAN_MAX
+from bursar.storage.sql.ports import Transaction
 from support.desk import NOW, event, open_desk
 from support.engines import Database
 from support.spender import BOT, Spender
+
+AT_ONCE = 10_000
 
 
 @pytest.fixture
@@ -126,14 +129,16 @@ def test_what_is_read_for_one_answer_is_bounded(spender: Spender) -> None:
 
 
 def fill(spender: Spender, count: int, *, at: int | None = None) -> None:
-    """Write postings of another budget straight into the file."""
-    store = spender.desk.treasury.store
+    """Write postings of another budget straight into the database."""
+    store, org = spender.desk.treasury.store, spender.desk.org
     parts = rows.packed_parts(((rows.WindowKey(b"other-budget-id!", "", 0), 1),))
     moment = spender.now if at is None else at
-    values = [(spender.desk.org, new_id(), moment, parts) for _ in range(count)]
+    values = [(org, new_id(), moment, parts) for _ in range(count)]
+    sql = "INSERT INTO posting (org, source, part, effect, at, parts) VALUES (?, ?, 0, 'settled', ?, ?)"
 
-    async def work(transaction: object) -> None:
-        transaction.connection.executemany("INSERT INTO posting VALUES (?, ?, 0, 'settled', ?, ?)", values)
+    async def work(transaction: Transaction) -> None:
+        for first in range(0, count, AT_ONCE):
+            transaction.unit(org).connection.executemany(sql, values[first : first + AT_ONCE])
 
     spender.desk.run(store.transact(work))
 
