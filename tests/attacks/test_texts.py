@@ -13,7 +13,7 @@ from matrix_rows import ROWS, path_of
 from matrix_sides import Actor, actors, filled, furnish, sender_of
 
 from support.desk import Desk, event, open_desk
-from support.engines import Database
+from support.engines import Database, temporary_database
 
 FORMULAS = ["=1+1|' /C calc'!A0", "+SUM(A1:A9)", "-2+3", "@SUM(1)"]
 WILDCARDS = ["%", "_", "*", "%.*", "r%", "?", "[a-z]*", "research-bo_"]
@@ -24,6 +24,9 @@ TEXTS = [
 ]  # fmt: skip
 SLOW_TEXTS = ["'; DROP TABLE event; --", "a\x00b", "a\r\nX-Injected: 1", "\ufeff"]
 """For accounts' routes, where each request may hash a password."""
+
+FEW_TEXTS = [*SLOW_TEXTS, "%", "x" * 10_000, "\U0001f600"]
+"""For PostgreSQL: what it might keep or compare in a way of its own. Doors are the same on both engines."""
 
 SKIPPED = {"POST /v1/auth/change-password", "POST /v1/auth/switch", "POST /v1/auth/logout"}
 
@@ -36,11 +39,17 @@ def desk(module_database: Database) -> Iterator[Desk]:
 
 
 @pytest.fixture(scope="module")
-def calm(module_database: Database) -> Iterator[Desk]:
+def calm(engine_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """A treasury in which no text was thrown at every field."""
-    with open_desk(module_database) as opened:
+    folder = tmp_path_factory.mktemp("calm") / "data"
+    with temporary_database(engine_kind, folder) as database, open_desk(database) as opened:
         opened.ingest(event())
         yield opened
+
+
+@pytest.fixture(scope="module")
+def texts(engine_kind: str) -> list[str]:
+    return TEXTS if engine_kind == "sqlite" else FEW_TEXTS
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +82,7 @@ def _with(body: Any, place: tuple[Any, ...], text: str) -> Any:  # noqa: ANN401 
 
 
 def test_no_text_in_a_body_breaks_a_route_or_gets_into_a_header(
-    desk: Desk, own: dict[str, str], people: list[Actor]
+    desk: Desk, own: dict[str, str], people: list[Actor], texts: list[str]
 ) -> None:
     taken = 0
     for label, row in ROWS.items():
@@ -82,20 +91,20 @@ def test_no_text_in_a_body_breaks_a_route_or_gets_into_a_header(
         method, path = label.split(" ", 1)
         body = filled(row.body, own)
         for place in _leaves(body):
-            for text in SLOW_TEXTS if path.startswith("/v1/auth/") else TEXTS:
+            for text in SLOW_TEXTS if path.startswith("/v1/auth/") else texts:
                 sent = _with(body, place, text)
                 answer = desk.send(method, path_of(path, own), key=sender_of(row, people), json=sent)
                 assert answer.status_code < 500, (label, place, text[:50], answer.text)
                 assert "x-injected" not in answer.headers
                 assert all(text not in value for value in answer.headers.values() if len(text) > 3), label
                 taken += answer.status_code < 300
-    assert taken > 500
+    assert taken > 20 * len(texts)
     assert desk.rows("SELECT count(*) FROM event")
     assert desk.violations() == ()
 
 
 def test_no_text_in_a_path_or_filter_breaks_a_route(
-    desk: Desk, own: dict[str, str], people: list[Actor]
+    desk: Desk, own: dict[str, str], people: list[Actor], texts: list[str]
 ) -> None:
     documented = desk.get("/openapi.json").json()["paths"]
     for label, row in ROWS.items():
@@ -106,7 +115,7 @@ def test_no_text_in_a_path_or_filter_breaks_a_route(
         parameters = documented[path]["get"].get("parameters", ())
         filters = [one["name"] for one in parameters if one["in"] == "query"]
         needed = filled(dict(row.query), own)
-        for text in TEXTS:
+        for text in texts:
             asked = [(path_of(path, own, quote(text, safe="")), needed)]
             asked += [(path_of(path, own), needed | {name: text}) for name in filters]
             for where, params in asked:

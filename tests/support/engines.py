@@ -152,7 +152,7 @@ class SqliteDatabase:
     def columns(self) -> dict[str, list[str]]:
         tables = self.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
         return {
-            table: [name for (name,) in self.rows("SELECT name FROM pragma_table_info(?)", table)]
+            table: [name for (name,) in self.rows("SELECT name FROM pragma_table_xinfo(?)", table)]
             for (table,) in tables
         }
 
@@ -283,7 +283,9 @@ def require_binaries() -> None:
 def admin() -> "Admin":
     """Return the run's look from outside, with the template made."""
     made = Admin(server())
-    with Path(os.environ[FOLDER] + ".template").open("w") as lock:
+    folder = Path(os.environ[FOLDER])
+    folder.mkdir(exist_ok=True)
+    with (folder / "template").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.ask("postgres", "SELECT 1 FROM pg_database WHERE datname = ?", TEMPLATE):
             unfinished = f"{TEMPLATE}_{os.getpid()}"
