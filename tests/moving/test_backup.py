@@ -168,6 +168,22 @@ def test_what_is_not_exact_does_not_come_back(backup: Path, other: Database, dam
         assert other.rows("SELECT count(*) FROM organisation") == [(0,)]
 
 
+def test_a_damaged_file_is_not_backed_up_or_moved_in_silence(filled_file: Path, tmp_path: Path) -> None:
+    path = filled_file / DATABASE_NAME
+    with closing(sqlite3.connect(path)) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'agent'")
+        connection.execute("PRAGMA journal_mode = DELETE")
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * 8192 : page * 8192] = bytes(8192)
+    path.write_bytes(data)
+    made = bursar("backup", tmp_path / "b", "--data-dir", filled_file)
+    assert (made.code, "is damaged" in made.talk) == (2, True), made.talk
+    moved = bursar("move", "--from", f"sqlite:{filled_file}", "--to", f"sqlite:{tmp_path / 'new'}")
+    assert (moved.code, "is damaged" in moved.talk) == (2, True), moved.talk
+    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "new" / DATABASE_NAME).exists()
+
+
 def test_what_is_no_ledger_does_not_come_back(other: Database, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database " * 1000)
     with closing(sqlite3.connect(tmp_path / "empty")) as connection:
@@ -187,9 +203,12 @@ def test_a_log_left_beside_a_directory_is_not_replayed_into_it(backup: Path, tmp
 
 def test_a_backup_of_an_older_release_is_brought_forward(tmp_path: Path) -> None:
     source = tmp_path / "old"
-    make_old(source)
+    source.mkdir()
+    make_old(source / DATABASE_NAME)
     target = tmp_path / "new"
-    ran = bursar("restore", source, "--data-dir", target)
+    ran = bursar("backup", tmp_path / "old.backup", "--data-dir", source)
+    assert ran.code == 0, ran.talk
+    ran = bursar("restore", tmp_path / "old.backup", "--data-dir", target)
     assert ran.code == 0, ran.talk
     assert verify_file(target).violations == ()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from crowded import crowd
 
-from bursar.core.errors import Conflict, InvalidInput
+from bursar.core.errors import Conflict, InvalidInput, Unavailable
 from bursar.storage.postgres import copies
 from bursar.storage.sql.copying import Key, Mark, Row, copy, prove
 from bursar.storage.sql.tables import OWN, Table, TableProof
@@ -207,6 +207,21 @@ def test_a_copy_that_was_stopped_goes_on(crowded: Path, empty_database: Database
 
     assert differing(asyncio.run(go_on())) == {}
     assert {name for name, resumed in asked if resumed} == {name for name, _ in put}
+
+
+def test_a_copy_whose_connection_is_cut_is_told_and_goes_on(crowded: Path, empty_database: Database) -> None:
+    async def cut() -> None:
+        async with file_read(crowded) as source, copies.filling(address(empty_database), "test") as target:
+            empty_database.rows(
+                """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND application_name = ?""",
+                copies.APPLICATION,
+            )
+            await copy(source, target)
+
+    with pytest.raises(Unavailable):
+        asyncio.run(cut())
+    assert differing(asyncio.run(into_database(crowded, empty_database))) == {}
 
 
 def test_tables_are_fenced_again_when_it_is_done(crowded: Path, empty_database: Database) -> None:

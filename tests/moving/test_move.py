@@ -63,6 +63,18 @@ def test_a_ledger_is_moved_to_either_engine_and_back(
     assert back.document["verified"] is True
 
 
+def test_a_ledger_is_moved_from_one_database_to_another(
+    filled_file: Path, empty_database: Database, tmp_path: Path
+) -> None:
+    assert move(filled_file, place(empty_database)).code == 0
+    with temporary_database("postgres", tmp_path / "second") as second:
+        empty_database.release()
+        moved = move(place(empty_database), place(second))
+        assert moved.code == 0, moved.talk
+        assert second.rows(TOTALS) == empty_database.rows(TOTALS)
+        assert second.verify().violations == ()
+
+
 def test_the_proof_names_every_table(filled_file: Path, target: Database) -> None:
     tables = [table.name for table in crowd(filled_file / DATABASE_NAME)]
     moved = move(filled_file, place(target), "--json")

@@ -55,7 +55,9 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="A file that `bursar backup` has made.", exists=True)],
+    file: Annotated[
+        Path, typer.Argument(help="A file that `bursar backup` has made.", exists=True, dir_okay=False)
+    ],
     *,
     data_dir: DataDir = None,
     as_json: AsJson = False,

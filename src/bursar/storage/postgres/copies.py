@@ -16,6 +16,7 @@ import msgspec
 
 from bursar.core.errors import Conflict, InvalidInput
 from bursar.storage.migrations.steps import postgres_steps
+from bursar.storage.postgres.errors import translated_errors
 from bursar.storage.postgres.half_filled import HALF_FILLED, refuse_half_filled
 from bursar.storage.postgres.migrate import applied, migrate
 from bursar.storage.postgres.opening import connected, place_of
@@ -71,16 +72,17 @@ async def reading(address: str, *, alone: bool = False) -> AsyncIterator["Postgr
         Conflict: It is half filled, or a server is connected and nobody may write.
         Unavailable: The server does not answer.
     """
-    async with connected(address, APPLICATION, command_s=None) as own:
-        history = await applied(own)
-        if history is None:
-            raise InvalidInput(f"there is no ledger in {place_of(address)}")
-        history.check(postgres_steps(), place_of(address))
-        await refuse_half_filled(own)
-        locked = await _lock_of_all(own) if alone else ""
-        await own.execute(f"{SNAPSHOT}; {locked}")
-        yield PostgresSource(own)
-        await own.execute("COMMIT")
+    with translated_errors():
+        async with connected(address, APPLICATION, command_s=None) as own:
+            history = await applied(own)
+            if history is None:
+                raise InvalidInput(f"there is no ledger in {place_of(address)}")
+            history.check(postgres_steps(), place_of(address))
+            await refuse_half_filled(own)
+            locked = await _lock_of_all(own) if alone else ""
+            await own.execute(f"{SNAPSHOT}; {locked}")
+            yield PostgresSource(own)
+            await own.execute("COMMIT")
 
 
 async def _lock_of_all(own: asyncpg.Connection) -> str:
@@ -89,7 +91,7 @@ async def _lock_of_all(own: asyncpg.Connection) -> str:
     if servers:
         raise Conflict(f"a server is connected to the database ({servers} connections); stop it first")
     names = [f'"{table.name}"' for table in await tables_of(own)]
-    return f"LOCK TABLE {', '.join(names)} IN SHARE MODE NOWAIT"
+    return f"LOCK TABLE {', '.join(names)} IN SHARE MODE"
 
 
 @asynccontextmanager
@@ -106,11 +108,17 @@ async def filling(address: str, origin: str) -> AsyncIterator["PostgresTarget"]:
         Unavailable: The server does not answer.
     """
     await migrate(address)
-    async with connected(address, APPLICATION, command_s=None) as own:
-        target = PostgresTarget(own, address)
-        await target.begin(origin)
-        yield target
-        await target.finish()
+    try:
+        with translated_errors():
+            async with connected(address, APPLICATION, command_s=None) as own:
+                target = PostgresTarget(own, address)
+                await target.begin(origin)
+                yield target
+                await target.finish()
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise InvalidInput(
+            f"the role may not fill {place_of(address)}: {error}; use the one that owns its tables"
+        ) from error
 
 
 class PostgresSource:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from bursar.storage.sql.tables import ByOrg, Table, TableProof, matched
 from bursar.storage.sql.verify_ports import Snapshots
 
-CHUNK_ROWS = 20_000
+CHUNK_ROWS = 10_000
 """Rows in one COPY and one commit: larger chunks gave nothing, and a killed copy repeats at most one."""
 
 Row = Sequence[object]

@@ -24,6 +24,8 @@ OnProgress = Callable[[int, int], None]
 PAGES = 2_048
 """Pages of one step, 16 MiB: often enough for a progress bar, seldom enough to cost nothing."""
 
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
 
 @contextmanager
 def snapshot(
@@ -65,7 +67,21 @@ def snapshot(
                 f"{path} has schema {version}, this release has {HEAD}; "
                 "open it once with this release's server, or use the release that wrote it"
             )
-        yield connection
+        with _damage_told(path):
+            yield connection
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Say what a file is that cannot be read to its end."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+            raise
+        raise InvalidInput(
+            f"{path} is damaged ({error}); `bursar ledger verify` tells more, docs/ledger.md what to do"
+        ) from error
 
 
 def copy_pages(source: sqlite3.Connection, target: Path, on_progress: OnProgress | None = None) -> None:
@@ -97,7 +113,7 @@ def forget_signing_keys(path: Path) -> None:
 
 def sums(path: Path) -> list[TableProof]:
     """Return how many rows each table of a ledger file has, and what its numbers add up to."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with _damage_told(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         tables = tables_of(connection)
         found = [(table, figures_of(connection, table, with_content=False)) for table in tables]
     return [TableProof(table, figures, figures) for table, figures in found]
