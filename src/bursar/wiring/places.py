@@ -114,7 +114,7 @@ class FilePlace:
                 target.close()
 
     async def back_up(self, target: Path, stages: Stages) -> list[TableProof]:
-        """Copy page by page; a ledger of an older release too, since it may be about to be brought forward."""
+        """Copy page by page; an older release's ledger too, since it may be about to be brought forward."""
         with stages("copying") as on_progress, backup.snapshot(self._path, any_schema=True) as connection:
             backup.copy_pages(connection, target, on_progress)
         return backup.sums(target)
