@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 
 COST_NUSD = 1_000_000
 COST_USD = "0.001"
-PAUSE_S = 0.01
+PAUSE_S = 0.1
+"""Between two rounds: most connections are idle at any moment, as those that a closing server cuts are."""
+
 BUSY = {429, 503}
 """What says that nothing was done, and that the same may be sent again."""
 
@@ -52,7 +54,7 @@ class Traffic:
     """
 
     def __init__(
-        self, pick: Callable[[], str], token: str, *, clients: int = 4, patience_s: float | None = None
+        self, pick: Callable[[], str], token: str, *, clients: int = 8, patience_s: float | None = None
     ) -> None:
         self._pick = pick
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
