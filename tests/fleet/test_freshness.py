@@ -11,10 +11,11 @@ import pytest
 
 from bursar.core.errors import NotFound
 from bursar.core.ids import Org, text_from_id
-from bursar.core.time import system_clock
+from bursar.core.time import monotonic_clock, system_clock
 from bursar.identity import keys
 from bursar.identity.people import Decider
 from bursar.identity.roles import Role
+from bursar.ingestion.admission import RECOUNT_SECONDS
 from bursar.storage.postgres.marks import HEARD_S, Marks
 from bursar.storage.sql.marks import Kept, mark
 from support.engines import Database
@@ -426,3 +427,22 @@ def test_a_confirmed_clock_is_believed_by_every_process(shared: Database) -> Non
             return seen
 
         assert fleet.run(confirmed()) == [["ok", "ok"], ["suspect", "suspect"], ["ok", "ok"]]
+
+
+def test_a_days_quota_counts_what_other_processes_record(shared: Database) -> None:
+    stepped = [0]
+    with open_fleet(shared, monotonic=lambda: monotonic_clock() + stepped[0]) as fleet:
+        batch = {"events": [event() for _ in range(6)]}
+
+        async def recorded() -> list[int]:
+            path, operator = await path_of(fleet, fleet.org), fleet.first.operator_token
+            quota = {"events_per_day": 20}
+            assert (await fleet.ask(0, "PATCH", path, operator, json=quota)).status_code == 200
+            accepted = []
+            for place in (0, 1, 0, 1):
+                sent = await fleet.ask(place, "POST", "/v1/ingest", json=batch)
+                accepted.append(sent.json()["accepted"])
+                stepped[0] += round((RECOUNT_SECONDS + 1) * 1_000_000)
+            return accepted
+
+        assert fleet.run(recorded()) == [6, 6, 6, 2]

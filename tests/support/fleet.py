@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from bursar.core.ids import Org, new_id
-from bursar.core.time import system_clock
+from bursar.core.time import monotonic_clock, system_clock
 from bursar.identity import keys
 from bursar.identity.keys import ApiKey, Scope
 from bursar.settings import Settings
@@ -38,7 +38,7 @@ class Fleet:
         database: Database,
         runner: asyncio.Runner,
         count: int,
-        clock: Callable[[], int],
+        clocks: dict[str, Callable[[], int]],
         settings: dict[str, Any],
     ) -> None:
         self._runner = runner
@@ -47,7 +47,7 @@ class Fleet:
         """What all of them printed."""
         given: dict[str, Any] = {"data_dir": database.folder, **database.settings, **settings}
         self.treasuries = [
-            Treasury(Settings(**given), clock=clock, write=self.mails.append) for _ in range(count)
+            Treasury(Settings(**given), write=self.mails.append, **clocks) for _ in range(count)
         ]
         self.clients = [
             httpx2.AsyncClient(transport=httpx2.ASGITransport(app=one.app), base_url="http://bursar")
@@ -133,11 +133,16 @@ class Fleet:
 
 @contextmanager
 def open_fleet(
-    database: Database, count: int = 2, *, clock: Callable[[], int] = system_clock, **settings: object
+    database: Database,
+    count: int = 2,
+    *,
+    clock: Callable[[], int] = system_clock,
+    monotonic: Callable[[], int] = monotonic_clock,
+    **settings: object,
 ) -> Iterator[Fleet]:
     """Open `count` treasuries on `database`, and close them."""
     with asyncio.Runner() as runner:
-        fleet = Fleet(database, runner, count, clock, settings)
+        fleet = Fleet(database, runner, count, {"clock": clock, "monotonic": monotonic}, settings)
         try:
             yield fleet
         finally:

@@ -3,7 +3,8 @@
     a decoded batch  →  Admission.of, admit  →  Admitted (what is recorded, what is not, why)
 
 Quotas are off unless an operator sets them; without any, all this costs is a look-up. Rates are those
-of this process; a day's count goes on from the ledger after a restart. What is refused here is not
+of this process; a day's count goes on from the ledger after a restart, and every few seconds where
+other processes record as well. What is refused here is not
 recorded, unless the operator has chosen that what is beyond a day's quota is.
 
 Not here: budgets and stops, which record first (`enforcement`), answers (`http`).
@@ -25,6 +26,9 @@ from bursar.directory.organisations import NO_QUOTAS, Organisation, Organisation
 KEPT_SECONDS = 0.8
 """How long a change of an organisation that was made elsewhere may go unnoticed; less than a second
 with the time of a request."""
+
+RECOUNT_SECONDS = 5.0
+"""How long what other processes record is not counted in a day's quota."""
 
 REJECTED_KEPT_MAX = 100
 """Agents beyond the cap whose names are kept to be shown."""
@@ -110,6 +114,7 @@ class _Counts:
     """What this process knows of one organisation's use."""
 
     day_ends_at: int = 0
+    counted_at: float = 0.0
     events: int = 0
     tokens: float = 0.0
     refilled_at: float | None = None
@@ -126,6 +131,7 @@ class Admission:
         clock: Microseconds UTC.
         monotonic: Seconds of a clock that never steps.
         records_beyond: Record what is beyond a day's quota all the same, and answer as if not.
+        is_shared: Whether other processes record for the same organisations.
     """
 
     def __init__(
@@ -136,12 +142,14 @@ class Admission:
         clock: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
         records_beyond: bool = False,
+        is_shared: bool = False,
     ) -> None:
         self._organisations = organisations
         self._reader = reader
         self._clock = clock
         self._monotonic = monotonic
         self._records_beyond = records_beyond
+        self._is_shared = is_shared
         self._known: dict[Org, tuple[float, Organisation]] = {}
         self._forgotten = 0
         self._counts: dict[Org, _Counts] = {}
@@ -234,7 +242,9 @@ class Admission:
     ) -> Admitted:
         counts = self._of(organisation.org)
         now = self._clock()
-        if now >= counts.day_ends_at:
+        is_old = self._is_shared and self._monotonic() - counts.counted_at > RECOUNT_SECONDS
+        if now >= counts.day_ends_at or is_old:
+            counts.counted_at = self._monotonic()
             zone = parse_zone(organisation.zone)
             today = day_of(zone, now)
             counts.events = await self._reader.events_since(organisation.org, day_begins_at(zone, today))

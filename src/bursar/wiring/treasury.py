@@ -126,6 +126,7 @@ class Treasury:
             clock=clock,
             monotonic=lambda: monotonic() / MICROS_PER_SECOND,
             records_beyond=settings.record_beyond_quota,
+            is_shared=settings.is_shared,
         )
         self.registry = CollectorRegistry()
         self.ledger_metrics = LedgerMetrics(self.registry)
