@@ -1,12 +1,12 @@
 """Change any one column of any one row of the ledger: it is found, or named here as what is not summed."""
 
-import shutil
-import sqlite3
-from pathlib import Path
-
 import pytest
 
-from bursar.storage.sqlite.snapshots import verify_file
+from support.damage import inflict
+from support.engines import Database
+
+KEPT = {"sqlite": "kept", "postgres": "public.kept"}
+"""Where a table's rows are kept meanwhile."""
 
 ROWS = {
     "event": "org = 1 AND card > 0 AND flags >> 14 & 3 = 1 AND run IS NOT NULL AND reported_nusd IS NULL",
@@ -40,36 +40,34 @@ OTHER_VALUES = {
     "BLOB": "CASE WHEN {0} IS NULL THEN randomblob(16) ELSE zeroblob(length({0})) END",
     "TEXT": "coalesce({0}, '') || 'x'",
 }
+TYPES = {"bigint": "INTEGER", "bytea": "BLOB", "text": "TEXT"}
 MEDIA = """'{"web_searches":1}'"""
 EMPTY_ORG = "3"
 DURATIONS = "x'8101cd1000'"
+SPECIAL = {"media": MEDIA, "durations": DURATIONS, "org": EMPTY_ORG, "sign": "-sign"}
+# Stored columns with their types; generated ones are left out.
+IN_SQLITE = "SELECT name, type, pk > 0 FROM pragma_table_info(?)"
+IN_POSTGRES = """SELECT a.attname, format_type(a.atttypid, NULL), EXISTS (SELECT 1 FROM pg_index i
+        WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey))
+    FROM pg_attribute a WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped
+        AND a.attgenerated = '' ORDER BY a.attnum"""
 
 
 @pytest.mark.parametrize("table", ROWS)
-def test_no_column_changes_unseen(table: str, good_file: Path, tmp_path: Path) -> None:
-    unseen = {column for column in columns(good_file, table) if not seen(good_file, tmp_path, table, *column)}
-    assert {name for name, _ in unseen} == NOT_SUMMED.get(table, set())
-
-
-def columns(path: Path, table: str) -> list[tuple[str, str]]:
-    """Stored columns with their types; `table_info` leaves generated ones out."""
-    connection = sqlite3.connect(path)
-    found = [(name, kind) for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({table})")]
-    connection.close()
-    return found
-
-
-def seen(good_file: Path, folder: Path, table: str, name: str, kind: str) -> bool:
-    path = Path(shutil.copy(good_file, folder / "copy.db"))
-    special = {"media": MEDIA, "durations": DURATIONS, "org": EMPTY_ORG, "sign": "-sign"}
-    value = special.get(name, OTHER_VALUES[kind].format(name))
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA ignore_check_constraints = ON")
-    keys = ", ".join(
-        column for _, column, _, _, _, place in connection.execute(f"PRAGMA table_info({table})") if place
-    )
+def test_no_column_changes_unseen(table: str, copy: Database) -> None:
+    listed = copy.rows(IN_SQLITE if copy.kind == "sqlite" else IN_POSTGRES, table)
+    columns = {name: TYPES.get(kind, kind) for name, kind, _ in listed}
+    keys = ", ".join(name for name, _, is_key in listed if is_key)
     one = f"({keys}) = (SELECT {keys} FROM {table} WHERE {ROWS[table]} LIMIT 1)"
-    changed = connection.execute(f"UPDATE {table} SET {name} = {value} WHERE {one}").rowcount
-    connection.close()
-    assert changed == 1
-    return not verify_file(path).ok
+    names = ", ".join(columns)
+    inflict(copy, f"CREATE TABLE {KEPT[copy.kind]} AS SELECT {names} FROM {table}")
+    unseen = set()
+    for name, kind in columns.items():
+        value = SPECIAL.get(name, OTHER_VALUES[kind].format(name))
+        assert inflict(copy, f"UPDATE {table} SET {name} = {value} WHERE {one}") == 1
+        if copy.verify().ok:
+            unseen.add(name)
+        back = f"INSERT INTO {table} ({names}) SELECT {names} FROM {KEPT[copy.kind]}"
+        inflict(copy, f"DELETE FROM {table}; {back}")
+    assert copy.verify().ok
+    assert unseen == NOT_SUMMED.get(table, set())
