@@ -84,7 +84,9 @@ class Outcome:
     clients: int
     rounds: int
     seed: int
+    where: str
     kills: int
+    stops: int
     seconds: float
     book: Book
     window: WindowNow
@@ -108,7 +110,7 @@ async def run(
     target: Target, scenario: Scenario, clients: int, rounds: int, seed: int, *, kills: bool
 ) -> Outcome:
     """Run a scenario once; what it promised and did not keep stands in `faults`."""
-    begun, killed_before = time.perf_counter(), target.kills
+    begun, killed_before, stopped_before = time.perf_counter(), target.kills, target.stops
     rng = random.Random(f"{scenario.name} {clients} {seed}")
     stage = await _staged(target, scenario, rng)
     watch = asyncio.create_task(_watch(stage))
@@ -127,8 +129,9 @@ async def run(
     seconds = time.perf_counter() - begun
     window = await stage.window()
     outcome = Outcome(
-        scenario, clients, rounds, seed, target.kills - killed_before, seconds, stage.book, window,
-        stage.peak_nusd, len(stage.book.wrong_refusals()), back_after_s,
+        scenario, clients, rounds, seed, target.name, target.kills - killed_before,
+        target.stops - stopped_before, seconds, stage.book, window, stage.peak_nusd,
+        len(stage.book.wrong_refusals()), back_after_s,
     )  # fmt: skip
     outcome.faults = [*stage.book.faults, *_broken(outcome)]
     stage.admin.cut()
@@ -244,7 +247,7 @@ async def _watch(stage: _Stage) -> None:
 
 
 async def _kill(target: Target, stage: _Stage, planned: int) -> None:
-    """Kill the server twice: while the budget fills, and when half of the calls are asked for."""
+    """Do harm twice: while the budget fills, and when half of the calls are asked for."""
     counts = stage.book.counts
     first = {"granted": 25, "reported": 25, "asked": planned // 5}
     for marks in (first, {"asked": planned // 2}) if planned else ():

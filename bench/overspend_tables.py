@@ -33,7 +33,8 @@ def figures_of(outcomes: Iterable[Outcome]) -> list[Figure]:
     """Return what a results file keeps of each run."""
     figures = []
     for one in outcomes:
-        name = f"{one.scenario.name}, {one.clients} callers: spent"
+        where = f", {one.where}" if one.where else ""
+        name = f"{one.scenario.name}, {one.clients} callers{where}: spent"
         notes = _notes(one)
         target = 1.0 if one.scenario.is_bounded else None
         figures.append(Figure(name, one.spent, "× limit", target, at_least=False, notes=notes))
@@ -57,20 +58,23 @@ def publish(path: Path, text: str, seed: int) -> None:
 def _bounded(outcomes: Sequence[Outcome]) -> str:
     rows = [
         [
-            one.scenario.name, f"{one.clients:,}", _count(one, "asked"), _count(one, "granted"),
-            f"**{one.spent:.3f}**", f"{one.peak_nusd / one.window.limit:.3f}", f"{one.used:.3f}",
+            one.scenario.name, one.where or "SQLite, 1 process", f"{one.clients:,}",
+            _count(one, "asked"), _count(one, "granted"), f"**{one.spent:.3f}**",
+            f"{one.peak_nusd / one.window.limit:.3f}", f"{one.used:.3f}",
             str(one.wrong_refusals),
             " / ".join(_count(one, what) for what in ("sent twice", "voided")),
             f"{sum(one.book.counts.get(what, 0) for what in ('cut', 'died', 'died after the call')):,}",
-            str(one.kills),
+            f"{one.kills} / {one.stops}",
         ]
         for one in outcomes
     ]  # fmt: skip
     title = f"Spent at the provider, with a limit of 1.000 (LiteLLM: {PEER_SPENT})"
     heads = (
-        "callers that … | at once | asked | granted | spent | most in use | used at the end | wrong refusals"
+        "callers that … | servers | at once | asked | granted | spent | most in use | used at the end"
+        " | wrong refusals"
     )
-    return _table(title, f"{heads} | sent twice / voided | callers died | server killed", rows)
+    last = "sent twice / voided | callers died | process killed / database stopped"
+    return _table(title, f"{heads} | {last}", rows)
 
 
 def _unbounded(outcomes: Sequence[Outcome]) -> str:
@@ -136,6 +140,7 @@ def _notes(one: Outcome) -> dict[str, float | str]:
         "unheld listed, USD": text_from_nusd(window.unheld),
         "unheld booked, USD": text_from_nusd(book.unheld_nusd),
         "server kills": one.kills,
+        "database stops": one.stops,
         "seconds": one.seconds,
         **dict(sorted(book.counts.items())),
         "broken": "; ".join(one.faults) or "nothing",
