@@ -54,7 +54,7 @@ def queries(work: Path, results: Results, original: Filled) -> None:
     with serving(Path(ledger.folder)) as server:
         for question in questions(ledger.ends_at):
             wait()
-            took, rows = _ask(server, question.path, ledger.key)
+            took, rows = ask(server, question.path, ledger.key)
             notes: dict[str, float | str] = {"first": took.first, "slowest": took.slowest, "rows": rows}
             name = f"{question.name}, over HTTP"
             results.add(Figure(name, took.middle, "ms", question.target_ms, at_least=False, notes=notes))
@@ -101,7 +101,7 @@ def sums(ends_at: int) -> list[tuple[str, float, Query]]:
     ]
 
 
-def _ask(server: Server, path: str, key: str) -> tuple[Took, int]:
+def ask(server: Server, path: str, key: str) -> tuple[Took, int]:
     """Ask `ASKED` times over one connection; also return how many rows came."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     times: list[float] = []

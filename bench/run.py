@@ -18,6 +18,7 @@ import start
 from filled import filled
 from holds import holds
 from ontop import on_top
+from postgres_queries import postgres_queries
 from postgres_server import databases
 from queries import queries
 from results import Results, machine, say
@@ -67,6 +68,12 @@ def _postgres(measure: Callable[..., None]) -> Part:
     return part
 
 
+def _postgres_queries(work: Path, results: Results, scale: Scale) -> None:
+    ledger = filled(DATA, scale.events, ordered_keys=True)
+    with databases(DATA / "postgres") as server:
+        postgres_queries(work, results, server, ledger)
+
+
 def _holds(work: Path, results: Results, scale: Scale) -> None:
     holds(work, results, repeats=scale.repeats, events=scale.events // 10)
 
@@ -89,6 +96,7 @@ PARTS: Mapping[str, Part] = {
     "restart": _restart,
     "postgres-batches": _postgres(postgres.batches),
     "postgres-asks": _postgres(postgres.asks),
+    "postgres-queries": _postgres_queries,
     "postgres-beside": _postgres(postgres.asks_beside_batches),
 }
 LEFT_OUT_WHEN_QUICK = frozenset({"random", "on-top-random", "size-random", "restart"})
