@@ -64,6 +64,10 @@ class _Session:
             self.own = await self._pool.take()
             try:
                 await self.own.execute(begin)
+            except asyncpg.LockNotAvailableError:
+                if org is not None:
+                    self._turns.give_up(org)
+                raise
             except Exception as error:
                 if not (tries_left and is_ended(error)):
                     raise

@@ -67,12 +67,22 @@ class Turns:
                 await turn
             check()
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.give_back(org)
             turn.cancel()
             if isinstance(error, TimeoutError):
                 raise Unavailable("too much waits for this organisation; try again") from error
             raise
+
+    def give_up(self, org: Org) -> None:
+        """Send everybody home who waits: the database does not give the lock, and would not to them."""
+        queue = self._queues.get(org)
+        if queue is not None:
+            for turn in (*queue.small, *queue.large):
+                if not turn.done():
+                    turn.set_exception(Unavailable("the database is held up; try again"))
+            queue.small.clear()
+            queue.large.clear()
 
     def give_back(self, org: Org) -> None:
         """Let the next one go on."""
