@@ -5,9 +5,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from support import services
-from support.engines import require_binaries
+from support.engines import Admin, PostgresDatabase, require_binaries
 from support.services import Service
 
 WAYS = ("paused", "immediate", "fast")
@@ -19,6 +20,7 @@ class OwnServer:
 
     def __init__(self, folder: Path, service: Service) -> None:
         self._folder = folder
+        self.service = service
         self.address = service.address
         self._stopped: list[int] = []
 
@@ -47,6 +49,28 @@ class OwnServer:
         if self._stopped:
             self.give_back()
         services.throw_away(self._folder)
+
+
+class OwnDatabase(PostgresDatabase):
+    """A database on a server of a test's own, which makes its schema when it first opens it."""
+
+    def __init__(self, folder: Path, service: Service) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.name = "bursar"
+        self.address = service.address
+        self.settings = {"database_url": self.address}
+        self.environment = {"BURSAR_DATABASE_URL": self.address}
+        self._admin = Admin(service)
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return self._admin.ask(self.name, sql, *values)
+
+    def release(self) -> None:
+        self._admin.forget(self.name)
+
+    def drop(self) -> None:
+        self.release()
 
 
 def _children_of(parent: int) -> list[int]:
