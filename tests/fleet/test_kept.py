@@ -1,8 +1,12 @@
-"""What is being read while it changes is good for that one reader, and is not kept."""
+"""What is being read while it changes is not kept, nor what has failed."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+import asyncpg
+import pytest
 
 from bursar.core.ids import Org
 from bursar.identity import keys
@@ -109,3 +113,13 @@ def test_a_credential(fleet: Fleet) -> None:
         return list(await met(slow, is_taken, change))
 
     assert fleet.run(looked_up()) == [True, False, False]
+
+
+def test_what_has_failed_is_not_committed_by_whoever_did_not_hear_of_it(fleet: Fleet) -> None:
+    async def deaf(transaction: Any) -> None:  # noqa: ANN401 - of any engine
+        connection = transaction.unit(fleet.org).connection
+        with suppress(asyncpg.PostgresError):
+            connection.execute("SELECT 1 / 0")
+
+    with pytest.raises(RuntimeError, match="nothing of it was kept"):
+        fleet.run(fleet.first.store.transact(deaf))
