@@ -87,7 +87,7 @@ class _Session:
     async def commit(self) -> None:
         """Make it durable. When this raises it may be so or not, unless the database said no."""
         if self.own is not None and await self.own.execute("COMMIT") != "COMMIT":
-            # PostgreSQL answers the COMMIT of a transaction that has failed with a ROLLBACK, not with an error.
+            # PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK, not with an error.
             raise RuntimeError("a statement failed and its transaction went on; nothing of it was kept")
 
     async def undo(self, error: BaseException) -> None:
