@@ -69,19 +69,21 @@ class Databases:
 
 @contextmanager
 def databases(folder: Path) -> Iterator[Databases]:
-    """Run the server whose data lie in `folder`; they stay, for the next time."""
+    """Run the server whose data lie in `folder`; they stay. One that ran before is left running."""
     named = os.environ.get("BENCH_POSTGRES")
     if named:
         address = named.replace("//postgres", "//bursar:bursar", 1)
         yield Databases(services.Service(address, named, 0))
         return
+    was_running = (folder / "data" / "postmaster.pid").exists()
     service = services.start(folder)
     try:
         one = Databases(service)
         _configure(folder, one)
         yield one
     finally:
-        services.stop(folder)
+        if not was_running:
+            services.stop(folder)
 
 
 def _configure(folder: Path, one: Databases) -> None:
