@@ -38,7 +38,7 @@ def on_top(work: Path, results: Results, original: Filled, *, repeats: int) -> N
 
         def take() -> tuple[Load, Load]:
             bodies = work / "bodies"
-            write_bodies(bodies, _calls(kind, next(numbers)), BODIES)
+            write_bodies(bodies, calls_on_top(kind, next(numbers)), BODIES)
             full = warmed_load(server, bodies, ledger.key, range(BODIES))
             empty = one_load(work / "ledger", bodies)
             shutil.rmtree(bodies)
@@ -64,7 +64,7 @@ def on_top(work: Path, results: Results, original: Filled, *, repeats: int) -> N
     results.add(Figure(name, full.rate / empty.rate, "× empty", target, notes=notes))
 
 
-def _calls(kind: Kind, number: int) -> Iterator[Call]:
+def calls_on_top(kind: Kind, number: int) -> Iterator[Call]:
     """Return the calls of a round, which come after those of the round before."""
     events = BODIES * BATCH_EVENTS
     start = system_clock() - (ROUNDS_MAX - number) * events * STEP_MICROS - MICROS_PER_MINUTE

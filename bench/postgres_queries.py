@@ -37,7 +37,8 @@ def postgres_queries(work: Path, results: Results, databases: Databases, origina
 
 def moved(work: Path, databases: Databases, original: Filled) -> str:
     """Return the address of a database with the whole ledger, moved there when it is not yet."""
-    address = databases.kept(f"filled_{original.events}_{original.shape}")
+    keys = "" if original.ordered_keys else "_random"
+    address = databases.kept(f"filled_{original.events}_{original.shape}{keys}")
     known = databases.ask(
         "SELECT 1 FROM pg_tables WHERE schemaname = 'bursar' AND tablename = 'event'",
         database=address.rpartition("/")[2],

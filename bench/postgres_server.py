@@ -50,6 +50,16 @@ class Databases:
         finally:
             self.ask(f"DROP DATABASE {name} WITH (FORCE)")
 
+    @contextmanager
+    def copy(self, address: str) -> Iterator[str]:
+        """Lend the address of a copy of a database that nobody is connected to."""
+        name, original = f"bench_{secrets.token_hex(4)}", address.rpartition("/")[2]
+        self.ask(f"CREATE DATABASE {name} TEMPLATE {original} OWNER bursar STRATEGY file_copy")
+        try:
+            yield self._service.of(name)
+        finally:
+            self.ask(f"DROP DATABASE {name} WITH (FORCE)")
+
     def kept(self, name: str) -> str:
         """Return the address of a database that stays, made when it is not there."""
         if not self.ask(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import ingest
 import postgres
+import postgres_ontop
 import start
 from filled import filled
 from holds import holds
@@ -74,6 +75,17 @@ def _postgres_queries(work: Path, results: Results, scale: Scale) -> None:
         postgres_queries(work, results, server, ledger)
 
 
+def _postgres_on_top(*, ordered_keys: bool) -> Part:
+    def part(work: Path, results: Results, scale: Scale) -> None:
+        with databases(DATA / "postgres") as server:
+            small, large = (
+                filled(DATA, events, ordered_keys=ordered_keys) for events in (QUICK.events, FULL.events)
+            )
+            postgres_ontop.on_top(work, results, server, (small, large), repeats=scale.repeats)
+
+    return part
+
+
 def _holds(work: Path, results: Results, scale: Scale) -> None:
     holds(work, results, repeats=scale.repeats, events=scale.events // 10)
 
@@ -97,9 +109,13 @@ PARTS: Mapping[str, Part] = {
     "postgres-batches": _postgres(postgres.batches),
     "postgres-asks": _postgres(postgres.asks),
     "postgres-queries": _postgres_queries,
+    "postgres-on-top": _postgres_on_top(ordered_keys=True),
+    "postgres-on-top-random": _postgres_on_top(ordered_keys=False),
     "postgres-beside": _postgres(postgres.asks_beside_batches),
 }
-LEFT_OUT_WHEN_QUICK = frozenset({"random", "on-top-random", "size-random", "restart"})
+LEFT_OUT_WHEN_QUICK = frozenset(
+    {"random", "on-top-random", "size-random", "restart", "postgres-on-top", "postgres-on-top-random"}
+)
 
 
 def main() -> int:
