@@ -56,6 +56,17 @@ def test_a_touched_hour_is_proved_at_the_next_run(ledger: AuditedLedger, auditor
     assert marks(ledger)["batch"] == 1
 
 
+def test_hours_between_touched_ones_are_left_to_the_round(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
+    ledger.post([event(str(n), at=NOON + n * HOUR) for n in (0, 1, 5, 9)])
+    assert ledger.wait(auditor.audit()).ok
+    spoil(ledger, SPOIL_ROLLUP.format(NOON + 5 * HOUR))
+    ledger.post([event(f"late {n}", at=NOON + n * HOUR) for n in (1, 9)])
+    assert ledger.wait(auditor.audit()).ok
+    spoil(ledger, SPOIL_ROLLUP.format(NOON + 9 * HOUR))
+    ledger.post([event(f"later {n}", at=NOON + n * HOUR) for n in (1, 9)])
+    assert not ledger.wait(auditor.audit()).ok
+
+
 def test_an_untouched_hour_is_proved_within_the_day(ledger: AuditedLedger, auditor: SqlAuditor) -> None:
     ledger.post([event(str(n), at=NOON + n * HOUR) for n in range(100)])
     assert ledger.wait(auditor.audit()).ok
