@@ -2,6 +2,7 @@
 
     python tests/support/services.py start FOLDER   prints its address and a line to try
     python tests/support/services.py stop FOLDER
+    python tests/support/services.py sweep          ends what test runs that were cut off left behind
 
 `make services` runs the first for a person, who keeps the data in FOLDER; the tests start one in
 memory and throw it away. PostgreSQL refuses to run as root: there it runs as `postgres`, or as `nobody`.
@@ -216,6 +217,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def main(command: str, folder: Path) -> None:
+    if command == "sweep":
+        folder_for_tests()  # looks for them on its way
+        return
     if command == "stop":
         stop(folder)
         return
@@ -225,4 +229,4 @@ def main(command: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]).absolute())
+    main(sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else ".services").absolute())
