@@ -56,23 +56,28 @@ def batches(work: Path, results: Results, databases: Databases, *, repeats: int)
     write_bodies(bodies, calls_of(ORDERED), BODIES)
     kept = recorded(work / "record", list(islice(event_batches(ORDERED), BARE_BATCHES + WARM_BATCHES)))
 
-    def take() -> tuple[Load, BareRun]:
+    def take() -> tuple[Load, BareRun, BareRun]:
         with databases.fresh() as address:
             load = _load(work / "server", address, bodies)
         with databases.fresh() as address:
-            return load, replay(address, kept, CONNECTIONS, warm=WARM_BATCHES)
+            plain = replay(address, kept, CONNECTIONS, warm=WARM_BATCHES)
+        with databases.fresh() as address:
+            return load, plain, replay(address, kept, CONNECTIONS, warm=WARM_BATCHES, by_database=True)
 
     rounds = quietest(take, repeats)
     shutil.rmtree(bodies)
-    whole = median_of([one for one, _ in rounds], BATCH_EVENTS)
-    bare = median(one.rate for _, one in rounds)
+    whole = median_of([one for one, _, _ in rounds], BATCH_EVENTS)
+    plain = median(one.rate for _, one, _ in rounds)
+    bare = median(one.rate for _, _, one in rounds)
     notes: dict[str, float | str] = {
         "events/s": whole.rate,
         "CPU µs/event of the server": whole.cpu_us,
         "p50 ms": whole.p50_ms,
         "p99 ms": whole.p99_ms,
         "bare events/s": bare,
-        "bare CPU µs/event of its client": median(one.client_cpu_us for _, one in rounds),
+        "bare CPU µs/event of its client": median(one.client_cpu_us for _, _, one in rounds),
+        "events/s with sums worked out beforehand": plain,
+        "share of that": whole.rate / plain,
         "connections": CONNECTIONS,
     }
     name = "PostgreSQL: batches of 1,000, empty database, time-ordered keys: share of bare"
