@@ -24,6 +24,19 @@ class OwnServer:
         self.address = service.address
         self._stopped: list[int] = []
 
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
+    def log(self) -> str:
+        """What the server has written down."""
+        return (self._folder / "data/log").read_text(errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return services.is_running(self._folder)
+
     def lose(self, way: str) -> None:
         """Take it away in one of `WAYS`."""
         if way != "paused":

@@ -86,7 +86,7 @@ def start(folder: Path, *, owner: int = 0) -> Service:
         known = folder / "service.json"
         if known.exists():
             service = Service(**json.loads(known.read_text()))
-            if not _is_running(folder):
+            if not is_running(folder):
                 _run(folder, "pg_ctl", "start", "-w", "-s", "-l", str(folder / "data/log"))
             return service
         service = _made(folder, owner)
@@ -99,7 +99,7 @@ def stop(folder: Path, *, mode: str = "fast") -> None:
     """End the server in `folder`; harmless when there is none."""
     if folder.exists():
         with _locked(folder):
-            if _is_running(folder):
+            if is_running(folder):
                 _run(folder, "pg_ctl", "stop", "-s", "-m", mode)
 
 
@@ -158,7 +158,8 @@ async def _make_user(admin: str, password: str) -> None:
     await connection.close()
 
 
-def _is_running(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
+    """Whether the server in `folder` runs."""
     if not (folder / "data/postmaster.pid").exists():
         return False
     return _tried(folder, "pg_ctl", "status").returncode == 0
