@@ -7,7 +7,7 @@ sent, each key once, and after a last resend of everything the sums are exact.
 import random
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +84,11 @@ class Book:
         events = list(self.sent.values())
         for start in range(0, len(events), 1000):
             assert self.send(client, events[start : start + 1000], key) == 202
+
+    @staticmethod
+    def keys(names: Iterable[str]) -> set[bytes]:
+        """Return keys as the ledger has them."""
+        return {key_from_text(name) for name in names}
 
     def totals(self) -> Totals:
         values = list(self.sent.values())
