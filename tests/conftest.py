@@ -12,6 +12,10 @@ sys.path.append(str(Path(__file__).parent))
 from support import services
 from support.engines import FOLDER, KINDS, Database, is_missing, temporary_database
 
+HERE = Path(__file__).parent
+DOORS = {"attacks", "http", "identity"}
+LONG = "BURSAR_TEST_LONG"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say where this run's server is to be started, if a test needs it."""
@@ -37,6 +41,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a database on both engines, or on those that its module names in `ENGINES`."""
     if "engine_kind" in metafunc.fixturenames:
         metafunc.parametrize("engine_kind", getattr(metafunc.module, "ENGINES", KINDS), scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Ask PostgreSQL one case of each test of the doors: the others differ in what no storage sees.
+
+    Tests of storage, the ledger and enforcement are whole on both engines; in the long form everything is.
+    """
+    if LONG in os.environ:
+        return
+    seen: set[str] = set()
+    kept, left = [], []
+    for item in items:
+        name = f"{item.path}::{getattr(item, 'originalname', item.name)}"
+        is_one = isinstance(item, pytest.Function) and _is_at_the_door(item)
+        (left if is_one and name in seen else kept).append(item)
+        if is_one:
+            seen.add(name)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left)
+
+
+def _is_at_the_door(item: pytest.Function) -> bool:
+    called = getattr(item, "callspec", None)
+    is_postgres = called is not None and called.params.get("engine_kind") == "postgres"
+    return is_postgres and item.path.relative_to(HERE).parts[0] in DOORS
 
 
 @pytest.fixture

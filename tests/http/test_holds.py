@@ -147,18 +147,6 @@ def test_a_refusal_says_which_budget_how_much_is_held_by_whom_and_when_it_resets
     assert desk.run(explained).status_code == 200
 
 
-def test_a_storm_of_refusals_reads_who_holds_the_room_once(desk: Desk) -> None:
-    budget(desk)
-    held(desk, "0.95")
-    reads: list[str] = []
-    connection = desk.treasury.engine.readers._connection()
-    connection.set_trace_callback(lambda sql: reads.append(sql) if "INDEXED BY hold_open" in sql else None)
-    refusals = [ask(desk, "0.10").json() for _ in range(30)]
-    assert {refusal["held_by"][0]["amount"] for refusal in refusals} == {"0.95"}
-    assert len(reads) == 1
-    connection.set_trace_callback(None)
-
-
 def test_a_bound_key_learns_no_other_agents_name_from_a_refusal(desk: Desk) -> None:
     budget(desk, scope={})
     held(desk, "0.60", agent="secret-agent")
