@@ -72,6 +72,17 @@ class PostgresSnapshot:
         wait_for(self._own.execute(f"COMMIT; {self._begin}"))
 
     @contextmanager
+    def joining(self) -> Iterator[None]:
+        """See the protocol.
+
+        A table that was not analysed yet, as a fresh one or the parent of partitions, is taken for a small
+        one, and would be read anew for each row of the other.
+        """
+        wait_for(self._own.execute("SET LOCAL enable_nestloop = off"))
+        yield
+        wait_for(self._own.execute("SET LOCAL enable_nestloop = on"))
+
+    @contextmanager
     def summing(self) -> Iterator[None]:
         """See the protocol."""
         with self._part((asyncpg.NumericValueOutOfRangeError,)) as said:

@@ -54,7 +54,8 @@ def verify_organisation(snapshot: Snapshot, scope: Scope) -> Iterator[int]:
         check_range(snapshot, scope, start, end, rules)
         gather(snapshot, scope, start, end)
         yield scope.number(_EVENTS_IN, start, end)
-    verify_rows.check_all_keys(scope)
+    with snapshot.joining():
+        verify_rows.check_all_keys(scope)
     check_whole(snapshot, scope)
     verify_budgets.check(scope)
 

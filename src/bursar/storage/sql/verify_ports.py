@@ -99,6 +99,10 @@ class Snapshot(Protocol):
         """Go on with the newest state; no rows of the old one may be left to read."""
         ...
 
+    def joining(self) -> AbstractContextManager[None]:
+        """Let a statement join whole tables at once, however small the engine takes them to be."""
+        ...
+
     def summing(self) -> AbstractContextManager[None]:
         """Let sums fail inside as `Unsummable`, so that the proof can go on."""
         ...
