@@ -35,6 +35,8 @@ SECONDS = float(os.environ.get("BURSAR_TEST_SECONDS", "120" if LONG else "5"))
 CLOSING_S = 0.1
 """What connections need to be closed before their loop is."""
 CALLERS = 16
+SCALE = max(1, round(SECONDS / 5))
+"""Of the limits: so that there is room for as long as it goes on."""
 CENT = 10_000_000
 AGENTS, PROJECTS, RUNS = 4, 3, 10
 LAPSED_S = 8.0
@@ -235,7 +237,7 @@ class Mixed:
 
     async def _change_limits(self, chance: random.Random) -> None:
         path = f"/v1/budgets/{chance.choice(self.budgets)}"
-        limit = text_from_nusd(chance.randint(20, 400) * CENT)
+        limit = text_from_nusd(chance.randint(20, 400) * SCALE * CENT)
         changed = await self._ask(chance, "PATCH", path, {"limit": limit})
         assert changed.status == 200, changed
 
@@ -254,12 +256,14 @@ def test_budgets_of_every_kind_hold_whatever_happens_to_them_at_once(
 ) -> None:
     first = servers[0]
     made = first.post("/v1/keys", {"name": "callers", "scopes": ["ingest"]}).json()
-    budgets = [budget(first, "org", 300 * CENT)]
-    budgets += [budget(first, f"p{n}", 200 * CENT, scope={"project": f"p{n}"}) for n in range(PROJECTS)]
-    budgets += [budget(first, f"a{n}", 200 * CENT, scope={"agent": f"a{n}"}) for n in range(AGENTS)]
-    budgets += [budget(first, "key", 200 * CENT, scope={"api_key": made["id"]})]
-    budget(first, "runs", 50 * CENT, scope={"agent": "a0"}, period="run")
-    budget(first, "minutes", 1000 * CENT, scope={"agent": "a1"}, period="minute")
+    budgets = [budget(first, "org", 300 * SCALE * CENT)]
+    budgets += [
+        budget(first, f"p{n}", 200 * SCALE * CENT, scope={"project": f"p{n}"}) for n in range(PROJECTS)
+    ]
+    budgets += [budget(first, f"a{n}", 200 * SCALE * CENT, scope={"agent": f"a{n}"}) for n in range(AGENTS)]
+    budgets += [budget(first, "key", 200 * SCALE * CENT, scope={"api_key": made["id"]})]
+    budget(first, "runs", 50 * SCALE * CENT, scope={"agent": "a0"}, period="run")
+    budget(first, "minutes", 1000 * SCALE * CENT, scope={"agent": "a1"}, period="minute")
     mixed = Mixed(servers, budgets, str(made["raw_key"]))
     asyncio.run(mixed.run())
     deadline = time.monotonic() + LAPSED_S

@@ -53,6 +53,8 @@ class Desk:
         self.printed: list[str] = []
         """What the server printed: mails, where no mail server is configured."""
         self.now = NOW
+        self.clock_is_off = 0
+        """By how much the wall clock differs from the time that passes, microseconds."""
         self._open()
         self.org = self.organisation(organisation)
         self.key = self.new_key()
@@ -60,7 +62,7 @@ class Desk:
     def _open(self) -> None:
         self.treasury = Treasury(
             Settings(data_dir=self.folder, **self.database.settings, **self._settings),  # type: ignore[arg-type] # checked there
-            clock=lambda: self.now,
+            clock=lambda: self.now + self.clock_is_off,
             monotonic=lambda: self.now,
             write=self.printed.append,
         )
