@@ -14,6 +14,8 @@ from support.proxy import Proxy
 
 HEAD_BYTES = 5
 ROUND_TRIPS = frozenset(b"QS")
+LOOKING = b"bursar pulse"
+"""The name of connections that only ask whether the server is there: they do no work and are not counted."""
 
 
 class CuttingProxy(Proxy):
@@ -55,12 +57,14 @@ class CuttingProxy(Proxy):
                 back.join()
 
     def _questions(self, near: socket.socket, far: socket.socket, doomed: threading.Event) -> None:
+        is_looking = False
         while True:
             head = _exactly(near, HEAD_BYTES)
             # Messages before the log-in have no letter, but begin with their length at once.
             length = int.from_bytes(head[1:], "big") + 1 if head[0] else int.from_bytes(head[:4], "big")
             message = head + _exactly(near, length - HEAD_BYTES)
-            if head[0] in ROUND_TRIPS and self._is_chosen():
+            is_looking |= not head[0] and LOOKING in message
+            if not is_looking and head[0] in ROUND_TRIPS and self._is_chosen():
                 doomed.set()
             far.sendall(message)
 
