@@ -62,8 +62,9 @@ def test_nothing_that_decisions_write_is_a_violation(files: Files) -> None:
             findings = Findings()
             org = self.engine.org
             files.database.change(ADD_EVENTS, org)
-            for number, (budget,) in enumerate(files.database.rows(BUDGETS, org)):
-                files.database.change(MOVE, org, number + 1, f"bud_{budget.hex()}")
+            for (budget,) in files.database.rows(BUDGETS, org):
+                # A number of its own, whichever budgets come before it by the next audit.
+                files.database.change(MOVE, org, int.from_bytes(budget[-6:]) + 1, f"bud_{budget.hex()}")
             files.engine.snapshots().read(
                 lambda snapshot: check(Scope(snapshot.connection, org, findings)), findings
             )

