@@ -61,6 +61,18 @@ def test_a_settlement_may_name_another_model_but_no_other_agent_or_project(desk:
     assert (body["outcome"], body["settled_usd"]) == ("settled", "0.15")
 
 
+@pytest.mark.parametrize("fields", [{}, {"duration_ms": 5}, {"amount_usd": "0.10"}, {"usage": {}}])
+def test_a_settlement_that_says_no_cost_is_refused_and_the_hold_stays(
+    desk: Desk, fields: dict[str, object]
+) -> None:
+    made = budget(desk)
+    hold = held(desk, "0.60")
+    answer = settle(desk, hold, **fields)
+    assert (answer.status_code, "cost_usd" in answer.text) == (422, True)
+    assert figures(desk, made) == ("0.00", "0.60")
+    assert settle(desk, hold, status="error").json()["settled_usd"] == "0.00"
+
+
 def test_a_settlement_without_a_known_cost_is_recorded_as_unpriced(desk: Desk) -> None:
     made = budget(desk)
     hold = held(desk, "0.60", model="nobody-knows")
@@ -228,7 +240,7 @@ def test_an_unknown_hold_and_one_of_another_organisation_are_alike(desk: Desk, v
 
 @pytest.mark.parametrize("verb", ["settle", "void", "extend"])
 def test_a_bound_key_does_not_find_another_agents_hold(desk: Desk, verb: str) -> None:
-    body = {"deadline_s": 5} if verb == "extend" else {}
+    body = {"extend": {"deadline_s": 5}, "settle": {"cost_usd": "0.01"}}.get(verb, {})
     hold = held(desk, project="p")
     before = desk.rows("SELECT * FROM hold")
     for bound in ({"agent": "else"}, {"project": "else"}):

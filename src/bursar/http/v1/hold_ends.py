@@ -92,7 +92,9 @@ def settlement_of(
     try:
         body = _decode(raw)
     except NOT_DECODED:
-        return _careful(raw, hold_id, header_key=header_key, api_key=api_key, now=now)
+        found = _careful(raw, hold_id, header_key=header_key, api_key=api_key, now=now)
+        _require_cost(found.event)
+        return found
     if body.status not in {None, "ok", "error"}:
         checks.choice(body.status, "status", checks.STATUSES)
     counts: _Counts = body if body.usage is None else body.usage
@@ -119,6 +121,7 @@ def settlement_of(
         is_error=body.status == "error",
         hold=hold_id,
     )
+    _require_cost(event)
     return Settlement(event)
 
 
@@ -153,6 +156,19 @@ def deadline_of(raw: bytes) -> int:
     if found is None:
         raise InvalidInput("deadline_s is required: how many seconds from now?", field="deadline_s")
     return round(found * MICROS_PER_SECOND)
+
+
+def _require_cost(event: UsageEvent) -> None:
+    """Refuse a settlement that says neither money nor tokens: it would give the whole hold back.
+
+    Raises:
+        InvalidInput: Neither; a call that failed may have used nothing.
+    """
+    if event.reported_nusd is None and not event.is_error and not event.tokens_total:
+        raise InvalidInput(
+            'say what the call cost, as cost_usd or as counts in usage; a free one has "cost_usd": "0"',
+            field="cost_usd",
+        )
 
 
 def _figures(counts: _Counts) -> tuple[int, ...]:
