@@ -226,7 +226,9 @@ class Engine:
         return decided
 
     def _take_back(self, now: Now) -> None:
-        for place, incident in enumerate(self.incidents):
+        # The longest overdue first: it may change what a later one comes down to.
+        for place in sorted(range(len(self.incidents)), key=lambda place: self.incidents[place].until or 0):
+            incident = self.incidents[place]
             is_over = incident.until is not None and incident.until <= now.trusted
             if is_over and incident.ended_at is None:
                 window = self.book.windows[incident.window]

@@ -292,7 +292,9 @@ class StoredEngine(Engine):
         assert {hold.id: hold for hold in holds} == self.book.holds
         assert postings == Counter((p.source, p.effect.value, p.parts) for p in self.postings)
         assert Counter(self.told) == Counter(self.notices)
-        assert Counter(map(unnamed, self.stored_incidents())) == Counter(map(unnamed, self.incidents))
+        stored = Counter(map(unnamed, self.stored_incidents()))
+        decided = Counter(map(unnamed, self.incidents))
+        assert stored == decided, (stored - decided, decided - stored)
         assert Counter(map(said, map(rows.alert_of, self.rows(ALERTS)))) == Counter(
             map(said, (raised(b"", n, 0) for n in self.notices if n.occasion is not Occasion.WINDOW_CLOSED))
         )

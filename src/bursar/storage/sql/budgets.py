@@ -90,7 +90,7 @@ _ORGS_DUE = """SELECT org FROM decision_clock AS o
             WHERE org = o.org AND resolution = 'raised_until' AND ended_at IS NULL AND until <= ?1)"""
 _DUE_RAISES = """SELECT id FROM incident INDEXED BY incident_due
     WHERE org = ? AND resolution = 'raised_until' AND ended_at IS NULL AND until <= ?
-    ORDER BY until LIMIT ?"""
+    ORDER BY until, id LIMIT ?"""
 _STANDING_RAISES = f"""SELECT {rows.INCIDENT_COLUMNS} FROM incident INDEXED BY incident_due
     WHERE org = ? AND resolution = 'raised_until' AND ended_at IS NULL
     AND budget = ? AND member = ? AND starts_at = ?"""
